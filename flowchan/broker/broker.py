@@ -1,0 +1,134 @@
+"""The broker as one event loop sees it: sends go into its outbox, receivers come from its hub."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from flowchan.broker.commands import Commands
+from flowchan.broker.connect import Dialler
+from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.hub import Hub
+from flowchan.broker.outbox import Outbox
+from flowchan.broker.refusals import translated
+from flowchan.errors import BrokerUnavailable
+from flowchan.settings import Settings
+from flowchan.wire import keys
+
+logger = logging.getLogger(__name__)
+
+_FAREWELL = 5.0
+
+
+class Broker:
+    """One event loop's connections to one broker. Made on first use, gone with the loop.
+
+    Use :func:`broker_of_this_loop`; there is one for each loop and settings.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.dialler = Dialler(loop, settings)
+        self.outbox = Outbox(loop, self.dialler)
+        self.commands = Commands(loop, self.dialler)
+        self.hub = Hub(loop, self.dialler, self.commands)
+        self._farewell: AsyncGenerator[None, None] | None = None
+
+    async def store(self, key: str, values: Mapping[str, bytes]) -> None:
+        """Set fields of a run's hash, and keep it for the retention time."""
+        await self._call(key, "HSET", key, *(part for item in values.items() for part in item))
+        await self._call(key, "PEXPIRE", key, int(self.settings.retention * 1000))
+
+    async def fetch(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Fields of a run's hash; None for each that is not there."""
+        values: list[bytes | None] = await self._call(key, "HMGET", key, *fields)
+        return values
+
+    async def close(self) -> None:
+        """Store what is still to be sent, free what the broker holds for this loop, end the connections."""
+        _brokers.pop((self.loop, self.settings), None)
+        if not self.outbox.is_idle():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self.outbox.drain()
+        await self.hub.close()
+        self.outbox.close()
+        self.commands.close()
+        self.dialler.close()
+
+    def abandon(self) -> None:
+        """Give back the sockets only: the loop is closed, or another process's."""
+        self.outbox.abandon()
+        self.commands.abandon()
+        self.hub.abandon()
+
+    async def _call(self, key: str, *command: Any) -> Any:
+        where = f"run {keys.address(key).run}"
+        for last_try in (False, True):
+            try:
+                return await self.commands.call(*command)
+            except ConnectionLost as lost:
+                # Both commands here can be given twice.
+                if last_try:
+                    raise translated(lost, self.dialler.name, where) from None
+            except Refusal as refusal:
+                raise translated(refusal, self.dialler.name, where) from None
+        raise BrokerUnavailable(f"{self.dialler.name} cannot be reached ({where}).")
+
+    async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def begin(self) -> None:
+        """Be told when the loop ends: it closes its asynchronous generators then, and this is one.
+
+        No task waits for that, so nothing is pending when a loop is closed without notice.
+        """
+        self._farewell = self._wait_for_the_end()
+        await anext(self._farewell)
+
+
+_brokers: dict[tuple[asyncio.AbstractEventLoop, Settings], Broker] = {}
+
+
+def broker_of_this_loop(settings: Settings) -> Broker:
+    """The running loop's broker for these settings; made if there is none."""
+    loop = asyncio.get_running_loop()
+    broker = _brokers.get((loop, settings))
+    if broker is None:
+        for (other, _), stale in list(_brokers.items()):
+            if other.is_closed():
+                del _brokers[other, stale.settings]
+                stale.abandon()
+        broker = _brokers[loop, settings] = Broker(loop, settings)
+        _start(broker.begin())
+    return broker
+
+
+def _start(coroutine: Any) -> None:
+    """Run a coroutine that does not wait, here and now."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("It waited.")
+
+
+def _abandon_all() -> None:
+    brokers = list(_brokers.values())
+    _brokers.clear()
+    for broker in brokers:
+        broker.abandon()
+
+
+# In a child the sockets are the parent's: closing its copies ends nothing for the parent.
+os.register_at_fork(after_in_child=_abandon_all)
+atexit.register(_abandon_all)

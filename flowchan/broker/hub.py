@@ -1,0 +1,128 @@
+"""The hub: many receivers on few connections. It owns every read; nobody who waits ever cancels one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Mapping
+
+from flowchan.broker.commands import Commands
+from flowchan.broker.connect import Dialler
+from flowchan.broker.lane import WIDTH, Lane, Tap
+from flowchan.broker.source import Source
+from flowchan.broker.subscription import Subscription
+from flowchan.wire.keys import EntryId
+
+_FAREWELL = 2.0
+
+
+class Hub:
+    """The receivers of one event loop, at most one connection per 64 streams that they wait on.
+
+    All that listen to one stream share one tap of one lane, each with a cursor of its own: a thousand
+    receivers of a channel cost the broker what one costs.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands) -> None:
+        self.commands = commands
+        self._loop = loop
+        self._dialler = dialler
+        self._retention_ms = int(dialler.settings.retention * 1000)
+        self._name = f"flowchan-{secrets.token_hex(6)}"
+        self._lanes: list[Lane] = []
+        self._taps: dict[str, tuple[Tap, Lane]] = {}
+
+    @property
+    def server(self) -> str:
+        """The broker's name, for a message to a person."""
+        return self._dialler.name
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the broker cannot be reached at present; None while it can."""
+        return self._dialler.trouble
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a look may take at the end of a wait whose time is up."""
+        return self._dialler.settings.connect_timeout
+
+    def subscribe(
+        self,
+        streams: Mapping[str, EntryId],
+        *,
+        excluded: Collection[EntryId] = frozenset(),
+        poll_interval: float,
+    ) -> Subscription:
+        """Begin to receive what each stream holds behind the ID given with it, and what comes."""
+        return Subscription(self, self._loop, streams, excluded, poll_interval)
+
+    def attach(self, source: Source) -> None:
+        """Have what is new in a stream pushed to a source that has read what was there."""
+        tap, lane = self._taps.get(source.stream, (None, None))
+        if tap is None or lane is None:
+            lane = next((lane for lane in self._lanes if len(lane.taps) < WIDTH), None) or self._new_lane()
+            tap = Tap(source.stream, source.cursor)
+            self._taps[source.stream] = tap, lane
+            self._listen(source, tap)
+            lane.join(tap)
+        elif source.cursor < tap.cursor:
+            # The lane is ahead of what this source has seen: fetch what lies between.
+            source.look()
+        else:
+            self._listen(source, tap)
+
+    def detach(self, source: Source) -> None:
+        """Push nothing more to a source; the last one to leave a stream frees its group."""
+        tap, source.tap = source.tap, None
+        if tap is None:
+            return
+        tap.listeners.remove(source)
+        if not tap.listeners:
+            registered, lane = self._taps.get(tap.stream, (None, None))
+            if registered is tap and lane is not None:
+                del self._taps[tap.stream]
+                lane.leave(tap)
+
+    def poll(self, source: Source) -> None:
+        """Take what has arrived for a source by now, though the loop has not said so."""
+        _, lane = self._taps.get(source.stream, (None, None))
+        if lane is not None:
+            lane.poll()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have something called in a later turn of the loop."""
+        self._loop.call_later(seconds, call)
+
+    async def close(self) -> None:
+        """Free what the broker holds for this loop's receivers, as far as it answers in time."""
+        taps, self._taps = self._taps, {}
+        for tap, lane in taps.values():
+            for listener in tap.listeners:
+                if isinstance(listener, Source):
+                    listener.tap = None
+            lane.leave(tap)
+        if taps and self._dialler.trouble is None:
+            try:
+                async with asyncio.timeout(_FAREWELL):
+                    await self.commands.call("PING")
+            except Exception:  # noqa: BLE001, S110 - a farewell: the groups fall to their time to live
+                pass
+        for lane in self._lanes:
+            lane.close()
+
+    def abandon(self) -> None:
+        """Give back the sockets only: the loop is closed, or another process's."""
+        for lane in self._lanes:
+            lane.abandon()
+
+    def _new_lane(self) -> Lane:
+        lane = Lane(self._loop, self._dialler, self.commands, f"{self._name}-{len(self._lanes)}", self._retention_ms)
+        self._lanes.append(lane)
+        return lane
+
+    @staticmethod
+    def _listen(source: Source, tap: Tap) -> None:
+        tap.listeners.append(source)
+        tap.poll_interval = min(tap.poll_interval, source.poll_interval)
+        source.tap = tap

@@ -1,0 +1,364 @@
+"""A lane: one connection on which one blocking read over up to 64 streams is always under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import hiredis
+
+from flowchan.broker.commands import Commands
+from flowchan.broker.connect import Dialler
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal
+from flowchan.broker.refusals import GONE, PASSING, translated
+from flowchan.errors import FlowchanError
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+logger = logging.getLogger(__name__)
+
+WIDTH = 64
+"""Streams a lane. More cost each wake-up (all are looked at), fewer cost connections."""
+
+_COUNT = 16
+_SHORTEST_BLOCK = 0.05
+_LONGEST_BLOCK = 30.0
+_GRACE = 5.0
+_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
+_IDLE = 10.0
+
+Entries = Sequence[tuple[bytes, list[bytes]]]
+
+
+class Listener(Protocol):
+    """What a tap feeds."""
+
+    def feed(self, entries: Entries) -> None:
+        """Take entries, oldest first; those at or before one's own cursor are to be passed over."""
+
+    def restart(self) -> None:
+        """Forget one's cursor."""
+
+    def fail(self, error: FlowchanError) -> None:
+        """The stream cannot be read."""
+
+
+class Tap:
+    """A stream that a lane reads, and who in this process listens to it.
+
+    ``cursor`` is the last ID that was handed over: where a group is made anew after a loss.
+    """
+
+    __slots__ = ("cursor", "listeners", "poll_interval", "ready", "stream")
+
+    def __init__(self, stream: str, cursor: EntryId) -> None:
+        self.stream = stream
+        self.cursor = cursor
+        self.listeners: list[Listener] = []
+        self.ready = False
+        self.poll_interval = _LONGEST_BLOCK
+
+    def feed(self, entries: Entries) -> None:
+        """Hand entries to all who listen."""
+        self.cursor = EntryId.parse(entries[-1][0])
+        for listener in tuple(self.listeners):
+            listener.feed(entries)
+
+    def restart(self) -> None:
+        """The stream was made anew, with IDs below the old ones: everything in it is new."""
+        self.cursor = keys.FIRST
+        for listener in self.listeners:
+            listener.restart()
+
+    def fail(self, error: FlowchanError) -> None:
+        """Tell all who listen that this stream cannot be read."""
+        for listener in tuple(self.listeners):
+            listener.fail(error)
+
+
+class Lane:
+    """One XREADGROUP at a time over the streams of its taps, each through a group of the lane's own.
+
+    The read is never cancelled: what arrives for a listener that has left is dropped here, and its group
+    is destroyed. The groups are read without acknowledgement, and a lost connection makes them anew at
+    the last ID handed over, so a reply that died on the wire is read again. Anew and under a new name:
+    the old connection may still be blocked in the server and would take the next message.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands, name: str, retention_ms: int
+    ) -> None:
+        self.taps: dict[bytes, Tap] = {}
+        self._loop = loop
+        self._dialler = dialler
+        self._commands = commands
+        self._name = name
+        self._retention_ms = retention_ms
+        self._generation = 0
+        self._connection: Connection | None = None
+        self._client_id: int | None = None
+        self._opening = False
+        self._reading = 0
+        self._is_reading = False
+        self._waking = 0
+        self._repairing = False
+        self._departed = False
+        self._pause = _PAUSE
+        self._packed: bytes | None = None
+        self._closed = False
+
+    @property
+    def group(self) -> str:
+        """The name that all of the lane's groups bear."""
+        return f"{self._name}-{self._generation}"
+
+    def join(self, tap: Tap) -> None:
+        """Read one more stream, from behind ``tap.cursor``."""
+        self.taps[tap.stream.encode()] = tap
+
+        def created(reply: Any) -> None:
+            if self.taps.get(tap.stream.encode()) is not tap:
+                return
+            if not isinstance(reply, Exception):
+                tap.ready = True
+                self._packed = None
+                self._kick()
+            elif isinstance(reply, ConnectionLost):
+                self._repair()
+            elif isinstance(reply, Refusal) and reply.code == "BUSYGROUP":
+                self._repair()
+            else:
+                del self.taps[tap.stream.encode()]
+                tap.fail(translated(reply, self._dialler.name, _where(tap.stream)))
+
+        self._commands.write(self._create(tap), created, _ignore)
+
+    def leave(self, tap: Tap) -> None:
+        """Stop reading a stream, and free what the broker holds for it."""
+        if self.taps.pop(tap.stream.encode(), None) is None:
+            return
+        self._packed = None
+        self._departed = self._is_reading
+        self._commands.request(_ignore, "XGROUP", "DESTROY", tap.stream, self.group)
+        if not self.taps:
+            self._loop.call_later(_IDLE, self._close_if_idle)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def abandon(self) -> None:
+        """Give back the socket only: the loop is closed, or another process's."""
+        if self._connection is not None:
+            self._connection.abandon()
+
+    def poll(self) -> None:
+        """Take what has arrived by now, without waiting for the loop to say so."""
+        if self._connection is not None:
+            self._connection.poll()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def _kick(self) -> None:
+        """Have the streams that are ready in the read that is under way."""
+        if not self._is_reading:
+            self._read()
+        elif self._waking != self._reading:
+            self._waking = self._reading
+            self._wake(self._reading)
+
+    def _wake(self, reading: int) -> None:
+        if not self._is_reading or self._reading != reading:
+            return
+        if self._client_id is None:
+            self._loop.call_later(0.001, self._wake, reading)
+            return
+
+        def woken(reply: Any) -> None:
+            # 0: the read has not reached the server yet, or is on its way back.
+            if reply != 1 and not isinstance(reply, Exception):
+                self._loop.call_later(0.001, self._wake, reading)
+            elif isinstance(reply, Exception):
+                self._waking = 0  # the read's own end brings the new streams in, a poll interval later
+
+        self._commands.request(woken, "CLIENT", "UNBLOCK", self._client_id)
+
+    def _read(self) -> None:
+        if self._is_reading or self._repairing or self._closed:
+            return
+        if self._packed is None and not self._pack():
+            return
+        if self._connection is None:
+            self._open()
+            return
+        self._reading += 1
+        self._is_reading = True
+        self._departed = False
+        assert self._packed is not None  # noqa: S101 - _pack has just said so
+        self._connection.write(self._packed, self._replied)
+
+    def _pack(self) -> bool:
+        ready = [tap for tap in self.taps.values() if tap.ready]
+        if not ready:
+            return False
+        block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, min(tap.poll_interval for tap in ready)))
+        if self._connection is not None:
+            self._connection.patience = block + _GRACE
+        self._packed = hiredis.pack_command(
+            (
+                *("XREADGROUP", "GROUP", self.group, "1", "COUNT", _COUNT, "BLOCK", int(block * 1000), "NOACK"),
+                *("STREAMS", *(tap.stream for tap in ready), *(">" for _ in ready)),
+            )
+        )
+        return True
+
+    def _replied(self, reply: Any) -> None:
+        self._is_reading = False
+        if isinstance(reply, Refusal):
+            self._refused(reply)
+            return
+        if isinstance(reply, ConnectionLost):
+            return  # _lost follows, once for all
+        self._pause = _PAUSE
+        if reply:
+            for key, entries in reply:
+                tap = self.taps.get(key)
+                if tap is not None:
+                    tap.feed(entries)
+        self._read()
+
+    def _refused(self, refusal: Refusal) -> None:
+        if refusal.code in GONE and self._departed:
+            # A listener left, and its group went under the read.
+            self._read()
+        elif refusal.code in GONE:
+            self._repair()
+        elif refusal.code in PASSING:
+            logger.warning("%s: %s; reading again soon.", self._dialler.name, refusal.code)
+            self._loop.call_later(_PAUSE, self._repair)
+        else:
+            for tap in list(self.taps.values()):
+                self.leave(tap)
+                tap.fail(translated(refusal, self._dialler.name, _where(tap.stream)))
+
+    # --- the connection --------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if not self._opening and not self._closed:
+            self._opening = True
+            self._dialler.open(self._opened)
+
+    def _opened(self, connection: Connection | FlowchanError) -> None:
+        self._opening = False
+        if isinstance(connection, FlowchanError):
+            for tap in list(self.taps.values()):
+                self.leave(tap)
+                tap.fail(translated(connection, self._dialler.name, _where(tap.stream)))
+            return
+        if self._closed:
+            connection.close()
+            return
+        connection.lost = self._lost
+        self._connection = connection
+        self._client_id = None
+        self._packed = None
+
+        def known(reply: Any) -> None:
+            self._client_id = reply if isinstance(reply, int) else None
+
+        connection.write(hiredis.pack_command(("CLIENT", "ID")), known)
+        self._read()
+
+    def _lost(self, _: ConnectionLost) -> None:
+        self._connection = None
+        self._is_reading = False
+        if self.taps:
+            self._repair()
+
+    def _close_if_idle(self) -> None:
+        if not self.taps and self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._is_reading = False
+
+    # --- after a loss ----------------------------------------------------------------------------
+
+    def _create(self, tap: Tap) -> bytes:
+        create = ("XGROUP", "CREATE", tap.stream, self.group, str(tap.cursor), "MKSTREAM")
+        # NX: a stream that has a time to live got it with its last message.
+        return hiredis.pack_command(create) + hiredis.pack_command(("PEXPIRE", tap.stream, self._retention_ms, "NX"))
+
+    def _repair(self) -> None:
+        """Make every group anew, under a new name, where its listeners stopped; then read again."""
+        if self._repairing or self._closed or not self.taps:
+            return
+        self._repairing = True
+        old = self.group
+        self._generation += 1
+        self._packed = None
+        taps = list(self.taps.values())
+        left = len(taps)
+        failed: list[Exception] = []
+
+        def finished(reply: Any) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(reply, Exception):
+                failed.append(reply)
+            if not left:
+                self._repaired(failed)
+
+        def looked(tap: Tap) -> Callable[[Any], None]:
+            def take(reply: Any) -> None:
+                if isinstance(reply, Exception):
+                    finished(reply)
+                    return
+                tap.ready = True
+                about = dict(zip(reply[::2], reply[1::2], strict=True))
+                if EntryId.parse(about[b"last-generated-id"]) < tap.cursor:
+                    tap.restart()
+                    self._commands.request(finished, "XGROUP", "SETID", tap.stream, self.group, "0")
+                else:
+                    finished(None)
+
+            return take
+
+        for tap in taps:
+            tap.ready = False
+            self._commands.request(_ignore, "XGROUP", "DESTROY", tap.stream, old)
+            self._commands.write(self._create(tap), _ignore, _ignore)
+            self._commands.request(looked(tap), "XINFO", "STREAM", tap.stream)
+
+    def _repaired(self, failed: list[Exception]) -> None:
+        if not failed:
+            # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
+            pause, self._pause = self._pause if self._pause > _PAUSE else 0.0, min(self._pause * 2, _LONGEST_PAUSE)
+        else:
+            pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        if pause:
+            self._loop.call_later(pause, self._after_repair, bool(failed))
+        else:
+            self._after_repair(bool(failed))
+
+    def _after_repair(self, again: bool) -> None:  # noqa: FBT001 - a timer's argument
+        self._repairing = False
+        self._packed = None
+        if again:
+            self._repair()
+        else:
+            self._read()
+
+
+def _where(stream: str) -> str:
+    _, run, channel = keys.address(stream)
+    return f"run {run}, channel {channel}"
+
+
+def _ignore(_: Any) -> None:
+    return None

@@ -1,0 +1,366 @@
+"""Sends: each is written at once or with the others of its turn, in order, and stored exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import hiredis
+
+from flowchan.broker.connect import Dialler
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal
+from flowchan.broker.refusals import PASSING, translated
+from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
+from flowchan.wire import keys
+from flowchan.wire.envelope import Envelope, to_fields
+
+logger = logging.getLogger(__name__)
+
+_PASSING_PAUSE = 0.5
+_LOOK_BACK = 256
+_STREAMS_KEPT = 10_000
+_SEND_ONCE = (resources.files(__package__) / "scripts" / "send_once.lua").read_text()
+
+
+class Sent:
+    """One send under way, and in the end the ID of its entry or why there is none."""
+
+    __slots__ = (
+        "deadline", "entry", "error", "future", "is_unwatched", "message_id", "packed", "sequence", "stream", "written",
+    )  # fmt: skip
+
+    def __init__(self, stream: str, message_id: str, sequence: int, packed: bytes, future: asyncio.Future[Any]) -> None:
+        self.stream = stream
+        self.message_id = message_id
+        self.sequence = sequence
+        self.packed = packed
+        self.future = future
+        self.written = False
+        self.deadline = 0.0
+        self.entry: keys.EntryId | None = None
+        self.error: FlowchanError | None = None
+        self.is_unwatched = False
+
+    @property
+    def where(self) -> str:
+        """The run and the channel, for a message to a person."""
+        _, run, channel = keys.address(self.stream)
+        return f"run {run}, channel {channel}"
+
+
+class _Channel:
+    """What the outbox keeps of a stream that it sends to."""
+
+    __slots__ = ("expire", "sequence")
+
+    def __init__(self, stream: str, retention_ms: int) -> None:
+        self.sequence = 0
+        self.expire = hiredis.pack_command(("PEXPIRE", stream, retention_ms))
+
+
+class Outbox:
+    """The sends of one event loop, over one connection.
+
+    Guarantees: sends are stored in the order in which :meth:`send` was called; a send that was cut off
+    before its answer is looked for before it is sent again, so it is stored once; what cannot be stored
+    within ``settings.send_timeout`` fails, and its failure is raised to who awaits it or else logged.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler) -> None:
+        self.producer = secrets.token_hex(8)
+        self._loop = loop
+        self._dialler = dialler
+        self._settings = dialler.settings
+        self._retention_ms = int(self._settings.retention * 1000)
+        self._connection: Connection | None = None
+        self._opening = False
+        self._pending: deque[Sent] = deque()
+        self._channels: OrderedDict[str, _Channel] = OrderedDict()
+        self._counter = 0
+        self._settling: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expire_refused = False
+
+    def send(
+        self,
+        stream: str,
+        sender: str | None,
+        schema: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        once: str | None = None,
+    ) -> Sent:
+        """Put one message on its way; returns at once.
+
+        ``once`` is the key of a marker: a message whose marker is there was sent before, and its entry is
+        the answer.
+
+        Raises:
+            MessageTooLarge: ``body`` is larger than a message may be.
+            SendQueueFull: too many sends wait already.
+        """
+        limit = self._settings.max_message_bytes
+        if len(body) > limit:
+            _, run, name = keys.address(stream)
+            raise MessageTooLarge(len(body), limit, f" (run {run}, channel {name})")
+        if len(self._pending) >= self._settings.max_pending:
+            raise SendQueueFull(
+                f"{len(self._pending):,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them."
+            )
+        channel = self._channels.get(stream)
+        if channel is None:
+            channel = self._remember(stream)
+        channel.sequence += 1
+        self._counter += 1
+        message_id = f"{self.producer}-{self._counter:x}"
+        fields = to_fields(Envelope(message_id, sender, channel.sequence, schema, headers, body))
+        if once is None:
+            command: tuple[Any, ...] = ("XADD", stream, "*", *fields)
+        else:
+            command = ("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields)
+        packed = hiredis.pack_command(command) + channel.expire
+        sent = Sent(stream, message_id, channel.sequence, packed, self._loop.create_future())
+        self._pending.append(sent)
+        if self._connection is not None:
+            self._write(sent)
+        else:
+            sent.deadline = self._loop.time() + self._settings.send_timeout
+            self._open()
+        return sent
+
+    def is_idle(self) -> bool:
+        """Whether every send has ended."""
+        return not self._pending
+
+    async def drain(self) -> None:
+        """Wait until every send so far has ended, well or badly."""
+        if self._pending:
+            if self._connection is None:
+                self._open()
+            # They end in order, so the last one's end is everyone's.
+            await asyncio.wait([self._pending[-1].future])
+
+    def close(self) -> None:
+        """End the connection. What is still pending fails."""
+        if self._settling is not None:
+            self._settling.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        for sent in list(self._pending):
+            self._fail(sent, BrokerUnavailable(f"The client was closed before a message was stored ({sent.where})."))
+
+    def abandon(self) -> None:
+        """Give back the socket only: the loop is closed, or another process's."""
+        if self._connection is not None:
+            self._connection.abandon()
+
+    # --- the way out -----------------------------------------------------------------------------
+
+    def _remember(self, stream: str) -> _Channel:
+        channel = self._channels[stream] = _Channel(stream, self._retention_ms)
+        if len(self._channels) > _STREAMS_KEPT:
+            # A stream that is spoken to again starts a new sequence, so as a new producer.
+            self._channels.clear()
+            self._channels[stream] = channel
+            self.producer = secrets.token_hex(8)
+        return channel
+
+    def _write(self, sent: Sent) -> None:
+        sent.written = True
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - narrows the type; callers have looked
+
+        def stored(reply: Any) -> None:
+            if isinstance(reply, bytes):
+                sent.entry = keys.EntryId.parse(reply)
+            elif isinstance(reply, Refusal):
+                self._refused(sent, reply)
+
+        def kept(reply: Any) -> None:
+            if isinstance(reply, ConnectionLost):
+                return  # the send stays pending; the loss is handled once, for all
+            if isinstance(reply, Refusal) and not self._expire_refused:
+                self._expire_refused = True
+                logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
+            if sent.entry is not None:
+                self._succeed(sent)
+
+        connection.write(sent.packed, stored, kept)
+
+    def _refused(self, sent: Sent, reply: Refusal) -> None:
+        if reply.code in PASSING and self._loop.time() < (sent.deadline or self._first_deadline(sent)):
+            # The ones behind it were refused for the same reason or must not overtake it: start over.
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.lost = None
+                self._loop.call_soon(connection.close)
+                self._loop.call_later(_PASSING_PAUSE, self._open)
+            self._set_deadlines()
+            return
+        self._fail(sent, translated(reply, self._dialler.name, sent.where))
+
+    def _first_deadline(self, sent: Sent) -> float:
+        sent.deadline = self._loop.time() + self._settings.send_timeout
+        return sent.deadline
+
+    def _succeed(self, sent: Sent) -> None:
+        self._forget(sent)
+        if not sent.future.done():
+            sent.future.set_result(sent.entry)
+
+    def _fail(self, sent: Sent, error: FlowchanError) -> None:
+        self._forget(sent)
+        sent.error = error
+        if sent.is_unwatched or sent.future.cancelled():
+            log_failure(sent)
+        if not sent.future.done():
+            sent.future.set_exception(error)
+            sent.future.exception()  # seen: Sent's owner, not the loop, decides whether it goes to the log
+
+    def _forget(self, sent: Sent) -> None:
+        pending = self._pending
+        if pending and pending[0] is sent:
+            pending.popleft()
+        elif sent in pending:
+            pending.remove(sent)
+
+    # --- the connection --------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._connection is None and not self._opening and self._settling is None:
+            self._opening = True
+            self._dialler.open(self._opened)
+            self._set_deadlines()
+
+    def _opened(self, connection: Connection | FlowchanError) -> None:
+        self._opening = False
+        if isinstance(connection, FlowchanError):
+            for sent in list(self._pending):
+                self._fail(sent, connection)
+            return
+        connection.lost = self._lost
+        if any(sent.written for sent in self._pending):
+            self._settling = self._loop.create_task(self._settle(connection))
+        else:
+            self._begin(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        self._connection = connection
+        for sent in self._pending:
+            if not sent.written:
+                sent.deadline = 0.0
+                self._write(sent)
+
+    def _lost(self, _: ConnectionLost) -> None:
+        self._connection = None
+        if self._pending:
+            self._open()
+
+    def _set_deadlines(self) -> None:
+        now = self._loop.time()
+        for sent in self._pending:
+            sent.deadline = sent.deadline or now + self._settings.send_timeout
+        if self._pending and self._expiry is None:
+            self._expiry = self._loop.call_at(self._pending[0].deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        if self._connection is not None:
+            return
+        now = self._loop.time()
+        for sent in list(self._pending):
+            if sent.deadline > now:
+                break
+            why = self._dialler.trouble or f"{self._dialler.name} did not answer."
+            if sent.written:
+                text = (
+                    f"It is not known whether a message was stored ({sent.where}), nor will it be sent again: {why}"
+                )
+                self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
+            else:
+                self._fail(sent, BrokerUnavailable(f"A message was not stored ({sent.where}): {why}"))
+        self._set_deadlines()
+
+    # --- after a loss ----------------------------------------------------------------------------
+
+    async def _settle(self, connection: Connection) -> None:
+        """Find out which of the doubtful sends were stored before the connection was lost."""
+        try:
+            by_stream: dict[str, list[Sent]] = {}
+            for sent in self._pending:
+                if sent.written:
+                    by_stream.setdefault(sent.stream, []).append(sent)
+            for stream, doubtful in by_stream.items():
+                stored = await self._stored(connection, stream, doubtful)
+                for sent in doubtful:
+                    sent.entry = stored.get(sent.message_id)
+                    if sent.entry is not None:
+                        # Its time to live may not have been set: the two commands could be cut apart.
+                        connection.write(self._channel_expire(stream), _ignore)
+                        self._succeed(sent)
+                    else:
+                        sent.written = False
+        except ConnectionLost:
+            self._settling = None
+            self._open()
+        except Refusal as refusal:
+            self._settling = None
+            connection.lost = None
+            connection.close()
+            if refusal.code in PASSING:
+                self._loop.call_later(_PASSING_PAUSE, self._open)
+            else:
+                for sent in [sent for sent in self._pending if sent.written]:
+                    why = translated(refusal, self._dialler.name, sent.where)
+                    text = f"It is not known whether a message was stored ({sent.where}): {why}"
+                    self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
+                self._open()
+        else:
+            self._settling = None
+            if connection.is_open:
+                self._begin(connection)
+            else:
+                self._open()
+
+    def _channel_expire(self, stream: str) -> bytes:
+        return hiredis.pack_command(("PEXPIRE", stream, self._retention_ms))
+
+    async def _stored(self, connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
+        """The entries of the doubtful messages that are in the stream, by message ID.
+
+        Looks from the end backwards until one of ours turns up that is older than all of them.
+        """
+        wanted = {sent.message_id.encode() for sent in doubtful}
+        first = min(sent.sequence for sent in doubtful)
+        ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
+        found: dict[str, keys.EntryId] = {}
+        end = "+"
+        while True:
+            page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", _LOOK_BACK)
+            for entry_id, fields in page:
+                entry = dict(zip(fields[::2], fields[1::2], strict=False))
+                message_id = entry.get(b"id", b"")
+                if message_id in wanted:
+                    found[message_id.decode()] = keys.EntryId.parse(entry_id)
+                elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
+                    return found
+            if len(page) < _LOOK_BACK or len(found) == len(wanted):
+                return found
+            end = "(" + page[-1][0].decode()
+
+
+def log_failure(sent: Sent) -> None:
+    """Say that a send failed that nobody awaits."""
+    logger.error("A message that nobody awaits was not sent (%s): %s", sent.where, sent.error)
+
+
+def _ignore(_: Any) -> None:
+    return None

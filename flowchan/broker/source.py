@@ -1,0 +1,166 @@
+"""One receiver's place in one stream: looks back through what is there, then listens to a lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.refusals import PASSING, translated
+from flowchan.errors import FlowchanError
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+if TYPE_CHECKING:
+    from flowchan.broker.hub import Hub
+    from flowchan.broker.lane import Entries, Tap
+
+_FIRST_PAGE = 16
+_LARGEST_PAGE = 512
+_PAGE_BYTES = 4 * 1024 * 1024
+_PASSING_PAUSE = 0.5
+
+
+class Entry(NamedTuple):
+    """An entry as it stands in a stream: undecoded."""
+
+    stream: str
+    id: EntryId
+    fields: list[bytes]
+
+
+class Source:
+    """The messages of one stream behind a cursor, in order, each once.
+
+    What is there already is read page by page, as fast as it is taken; only when nothing is left does
+    the source join a lane and have new messages pushed. A source whose buffer is full leaves its lane, so a
+    slow consumer holds nobody else back, and its memory is bounded.
+    """
+
+    __slots__ = (
+        "_buffered_bytes", "_excluded", "_hub", "_looking", "_notify", "_page", "_then",
+        "buffer", "cursor", "error", "is_drained", "poll_interval", "stream", "tap",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        hub: Hub,
+        stream: str,
+        cursor: EntryId,
+        excluded: Collection[EntryId],
+        poll_interval: float,
+        notify: Callable[[], None],
+    ) -> None:
+        self.stream = stream
+        self.cursor = cursor
+        self.poll_interval = poll_interval
+        self.buffer: deque[Entry] = deque()
+        self.error: FlowchanError | None = None
+        self.is_drained = False
+        """Whether the last look reached the end of the stream."""
+        self.tap: Tap | None = None
+        self._hub = hub
+        self._excluded = excluded
+        self._notify = notify
+        self._page = _FIRST_PAGE
+        self._buffered_bytes = 0
+        self._looking = False
+        self._then: list[Callable[[], None]] = []
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether an empty buffer means that there was nothing, not that nobody has looked."""
+        return self.tap is not None or self.is_drained
+
+    def pop(self) -> Entry:
+        """Take the oldest entry; reads ahead where there is more to read."""
+        entry = self.buffer.popleft()
+        self._buffered_bytes -= len(entry.fields[-1])
+        if not self.is_settled and not self._looking and len(self.buffer) <= self._page // 2:
+            self.look()
+        return entry
+
+    def listen(self) -> None:
+        """See to it that the next message arrives here: look for it, or have it pushed."""
+        if self.tap is not None or self._looking:
+            return
+        if self.is_drained:
+            self._hub.attach(self)
+        else:
+            self.look()
+
+    def look(self, then: Callable[[], None] | None = None) -> None:
+        """Read the next page; ``then`` is called when it has been."""
+        if then is not None:
+            self._then.append(then)
+        if self._looking:
+            return
+        self._looking = True
+        count = self._page
+
+        def looked(reply: Any) -> None:
+            self._looking = False
+            if isinstance(reply, Exception):
+                self._look_failed(reply)
+                return
+            self.is_drained = len(reply) < count
+            if reply:
+                self.feed(reply)
+                largest = max(len(fields[-1]) for _, fields in reply)
+                self._page = max(1, min(_LARGEST_PAGE, self._page * 4, _PAGE_BYTES // (largest + 256)))
+            self._looked()
+
+        self._hub.commands.request(looked, "XRANGE", self.stream, f"({self.cursor}", "+", "COUNT", count)
+
+    def feed(self, entries: Entries) -> None:
+        """Take entries, passing over those at or before the cursor and those that are excluded."""
+        buffer, excluded, cursor = self.buffer, self._excluded, self.cursor
+        fresh = False
+        for raw_id, fields in entries:
+            entry_id = EntryId.parse(raw_id)
+            if entry_id <= cursor:
+                continue
+            cursor = entry_id
+            if entry_id in excluded:
+                continue
+            buffer.append(Entry(self.stream, entry_id, fields))
+            self._buffered_bytes += len(fields[-1])
+            fresh = True
+        self.cursor = cursor
+        if self.tap is not None and (len(buffer) >= _LARGEST_PAGE or self._buffered_bytes >= _PAGE_BYTES):
+            self.is_drained = False
+            self._hub.detach(self)
+        if fresh:
+            self._notify()
+
+    def restart(self) -> None:
+        """The stream was made anew: all that is in it is new."""
+        self.cursor = keys.FIRST
+
+    def fail(self, error: FlowchanError) -> None:
+        """The stream cannot be read; who waits is told."""
+        self.error = error
+        self._hub.detach(self)
+        self.is_drained = False
+        self._looked()
+        self._notify()
+
+    def _look_failed(self, reply: Exception) -> None:
+        passing = isinstance(reply, Refusal) and reply.code in PASSING
+        if isinstance(reply, ConnectionLost) or passing:
+            # A look changes nothing, so it can be had again; who waits has a deadline of its own.
+            self._hub.later(_PASSING_PAUSE if passing else 0.0, self._look_again)
+            return
+        _, run, channel = keys.address(self.stream)
+        self.fail(translated(reply, self._hub.server, f"run {run}, channel {channel}"))
+
+    def _look_again(self) -> None:
+        if not self._looking:
+            self.look()
+
+    def _looked(self) -> None:
+        then, self._then = self._then, []
+        for call in then:
+            call()
+        self._notify()

@@ -1,0 +1,218 @@
+"""A receiver's end at the broker: the messages of one stream or several, one at a time, oldest first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.refusals import translated
+from flowchan.broker.replay import beginning
+from flowchan.broker.source import Entry, Source
+from flowchan.errors import BrokerUnavailable
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+if TYPE_CHECKING:
+    from flowchan.broker.hub import Hub
+
+_STALLED = 0.05
+"""Seconds that a timer may be late before the loop counts as having been blocked."""
+
+
+class Subscription:
+    """Guarantees: entries come in the order of their streams (across streams, in that of their IDs), each once.
+
+    Cancelling a wait loses nothing and duplicates nothing: an entry stays here until somebody who is still
+    there takes it. Two that wait get two different entries.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        loop: asyncio.AbstractEventLoop,
+        streams: Mapping[str, EntryId],
+        excluded: Collection[EntryId],
+        poll_interval: float,
+    ) -> None:
+        self._hub = hub
+        self._loop = loop
+        self._excluded = excluded
+        self._waiters: deque[asyncio.Future[bool]] = deque()
+        self._is_closed = False
+        self._sources = [
+            Source(hub, stream, after, excluded, poll_interval, self._wake) for stream, after in streams.items()
+        ]
+        # Where a replay begins is looked up on the first wait; only a long exclusion makes it worth one.
+        self._has_begun = not excluded
+        self._beginning = asyncio.Lock()
+
+    async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
+        """Wait for the next entry, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
+
+        Raises:
+            TimeoutError: none came.
+            BrokerUnavailable: the time is up, and the broker cannot be reached, so none could come.
+            FlowchanError: the stream cannot be read.
+        """
+        entry = self._take()
+        if entry is not None:
+            return entry
+        deadline = None if timeout is None else self._loop.time() + timeout
+        if not self._has_begun:
+            await self._begin()
+        while True:
+            if self._is_closed:
+                raise BrokerUnavailable("The receiver was closed.")
+            is_over = await self._wait(deadline, only_now=timeout is not None and timeout <= 0)
+            entry = self._take()
+            if entry is not None:
+                return entry
+            self._raise_error()
+            if is_over:
+                if self._hub.trouble is not None:
+                    raise BrokerUnavailable(f"No message came in time: {self._hub.trouble}") from None
+                raise TimeoutError("No message came in time.")
+
+    def take_ready(self, limit: int) -> list[Entry]:
+        """The entries that can be had without waiting, ``limit`` at most."""
+        entries: list[Entry] = []
+        while len(entries) < limit and (entry := self._take()) is not None:
+            entries.append(entry)
+        return entries
+
+    def close(self) -> None:
+        """Free what the broker and this process hold for it. Those who wait get an error."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for source in self._sources:
+            self._hub.detach(source)
+            source.buffer.clear()
+        self._wake_all()
+
+    # --- taking ----------------------------------------------------------------------------------
+
+    def _take(self) -> Entry | None:
+        if len(self._sources) == 1:
+            source = self._sources[0]
+            return source.pop() if source.buffer else None
+        oldest: Source | None = None
+        for source in self._sources:
+            if source.buffer:
+                if oldest is None or source.buffer[0].id < oldest.buffer[0].id:
+                    oldest = source
+            elif not source.is_settled:
+                return None  # it may hold one that is older than all the others'
+        return oldest.pop() if oldest is not None else None
+
+    def _raise_error(self) -> None:
+        for source in self._sources:
+            if source.error is not None:
+                error, source.error = source.error, None
+                raise error
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        async with self._beginning:
+            if self._has_begun:
+                return
+            for source in self._sources:
+                if source.cursor != keys.FIRST:
+                    continue
+                try:
+                    source.cursor = await beginning(self._hub.commands, source.stream, self._excluded)
+                except ConnectionLost:
+                    pass  # from the first, then: slower, and just as right
+                except Refusal as refusal:
+                    _, run, channel = keys.address(source.stream)
+                    raise translated(refusal, self._hub.server, f"run {run}, channel {channel}") from None
+            self._has_begun = True
+
+    async def _wait(self, deadline: float | None, *, only_now: bool) -> bool:
+        """Wait to be woken. True: the time is up."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiters.append(waiter)
+        timer: asyncio.TimerHandle | None = None
+        if only_now:
+            timer = self._look_once_more(waiter)
+        else:
+            for source in self._sources:
+                source.listen()
+            if deadline is not None:
+                timer = self._loop.call_at(deadline, self._time_is_up, waiter, deadline)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake()  # what this one was woken for is still here: pass it on
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter.cancelled():
+                with contextlib.suppress(ValueError):  # a wake-up may have passed it over already
+                    self._waiters.remove(waiter)
+
+    def _time_is_up(self, waiter: asyncio.Future[bool], deadline: float) -> None:
+        if waiter.done():
+            return
+        for source in self._sources:
+            self._hub.poll(source)
+        if waiter.done():
+            return
+        was_blocked = self._loop.time() - deadline > _STALLED
+        if was_blocked and self._hub.trouble is None:
+            # What came while the loop was blocked may still be in the server: it counts as here in time.
+            self._look_once_more(waiter)
+        else:
+            self._end(waiter)
+
+    def _look_once_more(self, waiter: asyncio.Future[bool]) -> asyncio.TimerHandle:
+        left = len(self._sources)
+
+        def looked() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._end(waiter)
+
+        for source in self._sources:
+            source.look(looked)
+        return self._loop.call_later(self._hub.patience, self._end, waiter)
+
+    def _end(self, waiter: asyncio.Future[bool]) -> None:
+        if not waiter.done():
+            self._waiters.remove(waiter)
+            waiter.set_result(True)
+
+    def _wake(self) -> None:
+        """Something changed: let as many go on as there are entries, or have what is missing looked for."""
+        if not self._waiters:
+            return
+        if self._is_closed or any(source.error is not None for source in self._sources):
+            self._wake_all()
+            return
+        ready = sum(len(source.buffer) for source in self._sources)
+        if ready and len(self._sources) > 1 and any(not s.buffer and not s.is_settled for s in self._sources):
+            ready = 0
+        while ready and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
+                ready -= 1
+        if self._waiters:
+            for source in self._sources:
+                if not source.buffer:
+                    source.listen()
+
+    def _wake_all(self) -> None:
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(False)
+

@@ -1,0 +1,80 @@
+"""An explicit client, for those who want no global: its own broker, its own namespace, the same verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from flowchan.context import open_run
+from flowchan.errors import InvalidSettingError
+from flowchan.input import InputReceiver, RunInputMetadata, receive_input, send_input
+from flowchan.settings import Settings, chosen
+
+T = TypeVar("T")
+
+
+class Channels:
+    """The verbs of the module, for one broker and namespace.
+
+    ``Channels()`` does what the module's functions do. Connections are made on first use and end with the
+    event loop that used them.
+
+    Args:
+        url: where the broker is, as ``FLOWCHAN_URL``. None: as the environment says.
+        namespace: as ``FLOWCHAN_NAMESPACE``.
+        settings: any other setting, by its field's name in :class:`flowchan.settings.Settings`.
+
+    Raises:
+        InvalidSettingError: a setting cannot be used.
+    """
+
+    def __init__(self, url: str | None = None, namespace: str | None = None, **settings: Any) -> None:
+        given = {"url": url, "namespace": namespace, **settings}
+        known = Settings.from_environment().model_dump()
+        try:
+            self.settings = Settings(**{**known, **{name: value for name, value in given.items() if value is not None}})
+        except ValueError as error:
+            raise InvalidSettingError(f"A setting cannot be used: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"Channels(namespace={self.settings.namespace!r})"
+
+    def open_run(self, flow_run_id: UUID | str | None = None, *, name: str | None = None) -> open_run:
+        """As :func:`flowchan.open_run`; within it the module's functions, too, use this client."""
+        return open_run(flow_run_id, name=name, settings=self.settings)
+
+    def send_input(
+        self,
+        run_input: Any,
+        flow_run_id: UUID | str,
+        sender: str | None = None,
+        key_prefix: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Awaitable[RunInputMetadata]:
+        """As :func:`flowchan.send_input`."""
+        with chosen(self.settings):
+            return send_input(run_input, flow_run_id, sender, key_prefix, idempotency_key)
+
+    @overload
+    def receive_input(
+        self,
+        input_type: type[T],
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        with_metadata: bool = ...,
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[T]: ...
+
+    @overload
+    def receive_input(self, input_type: Any, *args: Any, **kwargs: Any) -> InputReceiver[Any]: ...
+
+    def receive_input(self, input_type: Any, *args: Any, **kwargs: Any) -> InputReceiver[Any]:
+        """As :func:`flowchan.receive_input`."""
+        with chosen(self.settings):
+            return receive_input(input_type, *args, **kwargs)

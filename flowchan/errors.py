@@ -1,0 +1,131 @@
+"""Every error that flowchan raises of its own accord.
+
+.. code-block:: text
+
+    FlowchanError
+    ├── InvalidSettingError (ValueError)      a FLOWCHAN_* variable or an argument that cannot be used
+    ├── InvalidKeyError (ValueError)          a run ID, a channel or a message key that cannot be one
+    ├── MissingRunError (RuntimeError)        a run is needed, and there is none
+    ├── RespondError (RuntimeError)           the input was not sent by a run
+    ├── MessageError                          one message, not the channel
+    │   ├── EncodeError (TypeError)           a value that cannot be sent
+    │   ├── MessageTooLarge (ValueError)      a value that is larger than a message may be
+    │   └── DecodeError (ValueError)          an entry that cannot be read
+    ├── SendQueueFull                         more un-awaited sends than may wait
+    └── BrokerError                           what the broker, or the way to it, answered
+        ├── BrokerRefused                     it is there and says no (memory, permission, read-only, …)
+        └── BrokerUnavailable (ConnectionError)   it cannot be reached
+            ├── SendOutcomeUnknown            it went away before it said whether the message is stored
+            └── ServerNotFound                there is no server binary to start, and no FLOWCHAN_URL
+
+A wait that ends without a message raises Python's own :class:`TimeoutError`, and a message that does
+not fit the type that was asked for raises :class:`pydantic.ValidationError`: both are what the callers
+of a receive already know how to catch.
+"""
+
+from __future__ import annotations
+
+
+class FlowchanError(Exception):
+    """The base of every error in this module."""
+
+
+class InvalidSettingError(FlowchanError, ValueError):
+    """A ``FLOWCHAN_*`` variable, or an argument that stands for one, cannot be used."""
+
+
+class InvalidKeyError(FlowchanError, ValueError):
+    """A run ID, a channel or a message key is not one; nothing was sent or read."""
+
+
+class MissingRunError(FlowchanError, RuntimeError):
+    """A flow run is needed, none was named, and the caller is in none."""
+
+    def __init__(self) -> None:
+        super().__init__("Must either provide a flow run ID or be within a flow run.")
+
+
+class RespondError(FlowchanError, RuntimeError):
+    """The input's sender is no flow run, so there is nowhere to respond to."""
+
+    def __init__(self) -> None:
+        super().__init__("Cannot respond to an input that was not sent by a flow run.")
+
+
+class MessageError(FlowchanError):
+    """One message is at fault; the channel and its other messages are not."""
+
+
+class EncodeError(MessageError, TypeError):
+    """A value cannot be sent; nothing was stored. Names the type and the path of what is at fault."""
+
+
+class MessageTooLarge(MessageError, ValueError):  # noqa: N818 - the contract's name
+    """A message is larger than ``FLOWCHAN_MAX_MESSAGE_BYTES``; nothing was stored.
+
+    Attributes:
+        size: what the message takes, in bytes.
+        limit: what it may take, in bytes.
+    """
+
+    def __init__(self, size: int, limit: int, where: str = "") -> None:
+        super().__init__(
+            f"The message{where} takes {size:,} bytes; at most {limit:,} are allowed. Nothing was stored."
+            " Send a reference to the data, or raise FLOWCHAN_MAX_MESSAGE_BYTES on both sides."
+        )
+        self.size = size
+        self.limit = limit
+
+
+class DecodeError(MessageError, ValueError):
+    """An entry of a stream is not a message that this version can read.
+
+    The receiver that raised it goes on with the next message; the entry stays in its stream.
+
+    Attributes:
+        key: the key of the message, where the entry is known, else ``None``.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name
+    """``FLOWCHAN_MAX_PENDING`` sends wait for the broker already; this one was not accepted."""
+
+
+class BrokerError(FlowchanError):
+    """What the broker, or the way to it, answered."""
+
+
+class BrokerRefused(BrokerError):  # noqa: N818
+    """The broker is there and refused a command.
+
+    Attributes:
+        code: the first word of its answer, such as ``OOM``, ``NOPERM`` or ``READONLY``.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BrokerUnavailable(BrokerError, ConnectionError):  # noqa: N818 - the contract's name
+    """The broker cannot be reached. Names the server, never its password."""
+
+
+class SendOutcomeUnknown(BrokerUnavailable):
+    """The broker went away before it said whether a message is stored, and has not come back in time.
+
+    Attributes:
+        message_id: the message's ID, which the entry bears if it was stored.
+    """
+
+    def __init__(self, message: str, *, message_id: str) -> None:
+        super().__init__(message)
+        self.message_id = message_id
+
+
+class ServerNotFound(BrokerUnavailable):
+    """No ``FLOWCHAN_URL`` is set and no server binary was found; says what to install."""

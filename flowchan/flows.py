@@ -1,0 +1,132 @@
+"""A flow: a function of which each call is a run, with an ID that it can be spoken to by."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from contextvars import Token
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+
+from flowchan.context import FlowRun, FlowRunContext, enter, leave, new_run_id, new_run_name, stored
+from flowchan.logging import show_run_logs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flow(Generic[P, R]):
+    """A function whose calls are runs.
+
+    Within a call the run is the current one: it can be sent to, it sends in its own name, and a verb is
+    awaited if the function is ``async def`` and blocks if it is ``def``. A run does not end before what it
+    sent has been stored.
+
+    A ``def`` flow that is called from async code runs on the loop's thread and holds the loop up while it
+    waits; call it with ``asyncio.to_thread`` where other work must go on.
+
+    Attributes:
+        fn: the function.
+        name: what people call it; by default the function's name with dashes.
+        description: by default the function's docstring.
+        is_async: whether ``fn`` is ``async def``.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        flow_run_name: str | Callable[[], str] | None = None,
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"A flow is made of a function, not of {type(fn).__name__}.")
+        if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
+            raise TypeError(f"A flow returns once; {fn.__name__!r} is a generator.")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
+        self.description = description if description is not None else inspect.getdoc(fn)
+        self.flow_run_name = flow_run_name
+        self.is_async = inspect.iscoroutinefunction(fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the flow; awaited if its function is ``async def``."""
+        if self.is_async:
+            return cast("R", self._run_async(*args, **kwargs))
+        token = self._begin(args, kwargs)
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            leave(token)
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Self:
+        """As a method: a copy of the flow that is bound to the instance."""
+        if instance is None:
+            return self
+        bound = self.fn.__get__(instance, owner)
+        return type(self)(bound, self.name, self.description, self.flow_run_name)
+
+    async def _run_async(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        token = self._begin(args, kwargs)
+        try:
+            return await cast("Coroutine[Any, Any, Any]", self.fn(*args, **kwargs))
+        finally:
+            try:
+                await stored()
+            finally:
+                leave(token)
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Token[FlowRunContext | None]:
+        parameters = inspect.signature(self.fn).bind(*args, **kwargs)
+        parameters.apply_defaults()
+        show_run_logs()
+        run = FlowRun(new_run_id(), self._run_name(parameters.arguments), self.name)
+        return enter(FlowRunContext(run, self, parameters.arguments, self.is_async, _running_loop()))
+
+    def _run_name(self, parameters: dict[str, Any]) -> str:
+        if self.flow_run_name is None:
+            return new_run_name()
+        return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    flow_run_name: str | Callable[[], str] | None = None,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+
+
+def flow(
+    fn: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    flow_run_name: str | Callable[[], str] | None = None,
+) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function a flow: bare, as ``@flow``, or with options, as ``@flow(name="…")``.
+
+    Args:
+        fn: the function, sync or async.
+        name: what people call it.
+        description: what it is for.
+        flow_run_name: a name for each run: a template over the parameters, or a function that returns one.
+    """
+    if fn is None:
+        return lambda function: Flow(function, name, description, flow_run_name)
+    return Flow(fn, name, description, flow_run_name)

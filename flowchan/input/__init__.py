@@ -1,0 +1,26 @@
+"""Typed inputs: from a value to a message and back."""
+
+from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paused_state
+from flowchan.input.metadata import FlowRunInput, RunInputMetadata
+from flowchan.input.receiver import InputReceiver
+from flowchan.input.run_input import (
+    AutomaticRunInput,
+    RunInput,
+    receive_input,
+    run_input_subclass_from_type,
+    send_input,
+)
+
+__all__ = [
+    "AutomaticRunInput",
+    "FlowRunInput",
+    "InputReceiver",
+    "Keyset",
+    "RunInput",
+    "RunInputMetadata",
+    "keyset_from_base_key",
+    "keyset_from_paused_state",
+    "receive_input",
+    "run_input_subclass_from_type",
+    "send_input",
+]

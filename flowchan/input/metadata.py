@@ -1,0 +1,64 @@
+"""What is known of an input besides its value: its key, its sender, its receiver, when it was stored."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+
+class RunInputMetadata(BaseModel):
+    """An input's place in its channel, and who put it there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    """The message's key: unique, and what ``exclude_keys`` and ``after`` take."""
+    sender: str | None = None
+    """``flowchan.flow-run.<id>`` where a run sent it. The client's word, not a proof."""
+    receiver: UUID | str
+    """The ID of the run that it was sent to."""
+    sent_at: datetime
+    """When the broker stored it, by the broker's clock, in UTC."""
+    delivery_count: int = 1
+    """How often it was handed out; more than once only under ``group``."""
+
+
+class FlowRunInput(BaseModel):
+    """A stored input of a run, in the form in which the documents hand it to ``load_from_flow_run_input``."""
+
+    flow_run_id: UUID | str = Field(union_mode="left_to_right")
+    key: str
+    value: str
+    """JSON."""
+    sender: str | None = None
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def decoded_value(self) -> Any:
+        """What ``value`` says."""
+        return json.loads(self.value)
+
+
+def run_of_key(run: str) -> UUID | str:
+    """A run's ID as users know it, from its spelling in keys."""
+    try:
+        return UUID(run)
+    except ValueError:
+        return run
+
+
+def metadata_of(stream: str, entry: EntryId, sender: str | None) -> RunInputMetadata:
+    """The metadata of an entry of a stream."""
+    return RunInputMetadata(
+        key=keys.message_key(stream, entry),
+        sender=sender,
+        receiver=run_of_key(keys.address(stream).run),
+        sent_at=datetime.fromtimestamp(entry.ms / 1000, UTC),
+    )

@@ -1,0 +1,312 @@
+"""A receiver: an iterator over what a run is sent, typed, in order, each message once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from pydantic import ValidationError
+
+from flowchan import bridge
+from flowchan.broker.broker import Broker, broker_of_this_loop
+from flowchan.broker.source import Entry
+from flowchan.broker.subscription import Subscription
+from flowchan.context import calls_are_async
+from flowchan.errors import DecodeError, InvalidKeyError
+from flowchan.input.types import Body
+from flowchan.settings import Settings
+from flowchan.wire import codec, keys
+from flowchan.wire.envelope import Envelope, from_fields
+from flowchan.wire.keys import EntryId
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from flowchan.input.run_input import RunInput
+
+T_co = TypeVar("T_co", covariant=True)
+
+_REMEMBERED = 1024
+_AHEAD = 64
+
+
+class InputReceiver(Generic[T_co]):
+    """Yields the messages of one run that fit one type, from the first on, then as they come.
+
+    Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same.
+    Cancelling a wait loses and repeats nothing. A message that does not fit raises
+    ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
+    behind it. It can be used from async and from sync code, from several tasks and threads: each message
+    goes to one of them.
+    """
+
+    def __init__(
+        self,
+        model: type[RunInput],
+        channels: Mapping[str, Body | None],
+        run: str,
+        settings: Settings,
+        *,
+        unwrap: bool,
+        timeout: float | None,
+        poll_interval: float,
+        raise_timeout_error: bool,
+        exclude_keys: Iterable[str] | None,
+        after: str | None,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._unwrap = unwrap
+        self._timeout = _seconds(timeout, "timeout")
+        self._poll_interval = _seconds(poll_interval, "poll_interval") or 0.0
+        self._raise_timeout_error = raise_timeout_error
+        self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
+        self._excluded = _entries(self._bodies, exclude_keys)
+        self._last: dict[str, EntryId] = dict.fromkeys(self._bodies, _after(self._bodies, after))
+        self._ready: deque[Entry] = deque()
+        self._bound: tuple[Broker, Subscription] | None = None
+        self._release: weakref.finalize[..., Any] | None = None
+        self._seen: set[str] = set()
+        self._seen_in_order: deque[str] = deque()
+        self._is_closed = False
+
+    # --- what users call -------------------------------------------------------------------------
+
+    def next(self) -> Awaitable[T_co]:
+        """Wait for the next message. In sync code it blocks and returns the message itself.
+
+        Raises:
+            TimeoutError: none came within ``timeout`` seconds. The receiver can go on.
+            ValidationError: one came and does not fit the type.
+            DecodeError: one came and cannot be read.
+            BrokerUnavailable: the time is up, and the broker cannot be reached.
+        """
+        if calls_are_async():
+            return self._next()
+        return cast("Awaitable[T_co]", self._next_blocking())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T_co:
+        if self._is_closed:
+            raise StopAsyncIteration
+        try:
+            return await self._next()
+        except TimeoutError:
+            if self._raise_timeout_error:
+                raise
+            raise StopAsyncIteration from None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T_co:
+        if self._is_closed:
+            raise StopIteration
+        try:
+            return self._next_blocking()
+        except TimeoutError:
+            if self._raise_timeout_error:
+                raise
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Free what the broker and this process hold for the receiver. It yields nothing more."""
+        self._is_closed = True
+        self._ready.clear()
+        self._unbind()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        bound = self._bound
+        self.close()
+        if bound is not None and not calls_are_async():
+            with contextlib.suppress(Exception):  # the groups fall to their time to live
+                bridge.call(_answered, self._settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        bound = self._bound
+        self.close()
+        if bound is not None and bound[0].loop is asyncio.get_running_loop():
+            with contextlib.suppress(Exception):  # likewise
+                await _answered(bound[0])
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    async def _next(self) -> T_co:
+        broker = broker_of_this_loop(self._settings)
+        deadline = None if self._timeout is None else broker.loop.time() + self._timeout
+        timeout = self._timeout
+        while True:
+            if self._ready:
+                entry = self._ready.popleft()
+            else:
+                entry = await self._subscription(broker).get(timeout)
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
+            if deadline is not None:
+                timeout = max(0.0, deadline - broker.loop.time())
+
+    def _next_blocking(self) -> T_co:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        timeout = self._timeout
+        while True:
+            try:
+                entry = self._ready.popleft()
+            except IndexError:
+                bridge.call(lambda broker, timeout=timeout: self._fill(broker, timeout), self._settings)
+                continue
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
+
+    async def _fill(self, broker: Broker, timeout: float | None) -> None:  # noqa: ASYNC109 - passed on
+        # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
+        subscription = self._subscription(broker)
+        self._ready.append(await subscription.get(timeout))
+        self._ready.extend(subscription.take_ready(_AHEAD))
+
+    def _subscription(self, broker: Broker) -> Subscription:
+        bound = self._bound
+        if bound is not None and bound[0] is broker:
+            return bound[1]
+        if self._is_closed:
+            raise RuntimeError("The receiver was closed.")
+        self._unbind()
+        last = dict(self._last)
+        for entry in self._ready:
+            last[entry.stream] = entry.id
+        subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
+        self._bound = broker, subscription
+        self._release = weakref.finalize(self, _free, broker, subscription)
+        self._release.atexit = False  # the loop's own end frees it
+        return subscription
+
+    def _unbind(self) -> None:
+        self._bound = None
+        if self._release is not None:
+            self._release()
+
+    # --- from entry to value ---------------------------------------------------------------------
+
+    def _envelope(self, entry: Entry) -> Envelope | None:
+        """What the entry holds; None if it is a message that was yielded before."""
+        self._last[entry.stream] = entry.id
+        try:
+            envelope = from_fields(entry.fields)
+        except DecodeError as error:
+            raise _keyed(error, entry) from None
+        if envelope.message_id in self._seen:
+            return None
+        self._seen.add(envelope.message_id)
+        self._seen_in_order.append(envelope.message_id)
+        if len(self._seen_in_order) > _REMEMBERED:
+            self._seen.discard(self._seen_in_order.popleft())
+        return envelope
+
+    def _value(self, entry: Entry, envelope: Envelope) -> T_co:
+        try:
+            body = codec.decode(envelope.body, max_bytes=self._settings.max_message_bytes)
+        except DecodeError as error:
+            raise _keyed(error, entry) from None
+        instance = self._instance(entry.stream, body)
+        object.__setattr__(instance, "_received", (entry.stream, entry.id, envelope.sender, self._settings))
+        return cast("T_co", instance.value if self._unwrap else instance)  # type: ignore[attr-defined]
+
+    def _instance(self, stream: str, body: Any) -> RunInput:
+        form = self._bodies[stream]
+        if self._unwrap_form is Body.VALUE and form is not Body.VALUE:
+            if form is Body.FIELDS:
+                body = {"value": body}
+            elif isinstance(body, dict) and set(body) != {"value"}:
+                body = {"value": body}
+            else:
+                # A channel with a name of the user's own: a plain value, or a model of one field `value`.
+                try:
+                    return self._model.model_validate(body, by_name=True, by_alias=False)
+                except ValidationError:
+                    with contextlib.suppress(ValidationError):
+                        return self._model.model_validate({"value": body}, by_name=True, by_alias=False)
+                    raise
+        return self._model.model_validate(body, by_name=True, by_alias=False)
+
+    @property
+    def _unwrap_form(self) -> Body:
+        return Body.VALUE if getattr(self._model, "__flowchan_automatic__", False) else Body.FIELDS
+
+
+async def _answered(broker: Broker) -> None:
+    """Wait until the broker has done what it was asked to free."""
+    async with asyncio.timeout(1.0):
+        await broker.commands.call("PING")
+
+
+def _free(broker: Broker, subscription: Subscription) -> None:
+    """Close a subscription on its own loop, from wherever the receiver ended."""
+    with contextlib.suppress(RuntimeError):
+        if asyncio.get_running_loop() is broker.loop:
+            subscription.close()
+            return
+    with contextlib.suppress(RuntimeError):  # the loop ended, and what it held with it
+        broker.loop.call_soon_threadsafe(subscription.close)
+
+
+def _keyed(error: DecodeError, entry: Entry) -> DecodeError:
+    _, run, channel = keys.address(entry.stream)
+    key = keys.message_key(entry.stream, entry.id)
+    return DecodeError(f"Message {key} cannot be read (run {run}, channel {channel}): {error}", key=key)
+
+
+def _seconds(value: float | None, name: str) -> float | None:
+    if value is None and name == "timeout":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}.")
+    if not value >= 0:
+        raise ValueError(f"{name} is a number of seconds from 0 on, not {value}.")
+    return float(value)
+
+
+def _entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> frozenset[EntryId]:
+    """The entries that excluded keys stand for; a key of no message of these streams excludes nothing."""
+    if exclude_keys is None:
+        return frozenset()
+    if isinstance(exclude_keys, str | bytes):
+        raise TypeError(f"exclude_keys is an iterable of keys, not one {type(exclude_keys).__name__}.")
+    given = list(exclude_keys)
+    for key in given:
+        if not isinstance(key, str):
+            raise TypeError(f"exclude_keys is an iterable of strings; one of them is {type(key).__name__}.")
+    found = (keys.entry_of_message_key(stream, key) for stream in streams for key in given)
+    return frozenset(entry for entry in found if entry is not None)
+
+
+def _after(streams: Iterable[str], after: str | None) -> EntryId:
+    if after is None:
+        return keys.FIRST
+    if isinstance(after, str):
+        for stream in streams:
+            entry = keys.entry_of_message_key(stream, after)
+            if entry is not None:
+                return entry
+    raise InvalidKeyError(
+        f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
+    )

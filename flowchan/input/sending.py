@@ -1,0 +1,113 @@
+"""A send: on its way when it is called, awaited by who wants to know that it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+from flowchan import bridge
+from flowchan.broker.broker import Broker, broker_of_this_loop
+from flowchan.broker.outbox import Sent, log_failure
+from flowchan.context import calls_are_async, current_run
+from flowchan.errors import InvalidKeyError
+from flowchan.input.body import body_of_value, fingerprint
+from flowchan.input.metadata import RunInputMetadata, metadata_of
+from flowchan.input.types import channel_of
+from flowchan.settings import Settings, current_settings
+from flowchan.wire import keys
+
+
+class Sending(Coroutine[Any, Any, RunInputMetadata]):
+    """A send under way. ``await`` waits until the broker has stored it, and raises why if it has not.
+
+    It need not be awaited: it is delivered all the same, and if it fails, that is logged. It passes for a
+    coroutine where one is asked for, as in ``asyncio.create_task``.
+    """
+
+    __slots__ = ("_is_watched", "_iterator", "_sender", "_sent")
+
+    def __init__(self, sent: Sent, sender: str | None) -> None:
+        self._sent = sent
+        self._sender = sender
+        self._is_watched = False
+        self._iterator: Generator[Any, Any, RunInputMetadata] | None = None
+
+    def __await__(self) -> Generator[Any, Any, RunInputMetadata]:
+        self._is_watched = True
+        sent = self._sent
+        entry = yield from sent.future.__await__()
+        return metadata_of(sent.stream, entry, self._sender)
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine does."""
+        if self._iterator is None:
+            self._iterator = self.__await__()
+        return self._iterator.send(value)
+
+    def throw(
+        self,
+        kind: Any,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> Any:
+        """Raise within, as in a coroutine."""
+        if self._iterator is None:
+            self._iterator = self.__await__()
+        error = kind if value is None and traceback is None else value if value is not None else kind()
+        return self._iterator.throw(error)
+
+    def close(self) -> None:
+        """Stop waiting; the send goes on."""
+        if self._iterator is not None:
+            self._iterator.close()
+
+    def __del__(self) -> None:
+        if self._is_watched:
+            return
+        if self._sent.error is not None:
+            log_failure(self._sent)
+        else:
+            self._sent.is_unwatched = True
+
+
+def deliver(
+    value: Any,
+    flow_run_id: UUID | str,
+    sender: str | None,
+    key_prefix: str | None,
+    idempotency_key: str | None,
+    settings: Settings | None = None,
+) -> Any:
+    """Send a value to a run: a :class:`Sending` in async code; in sync code the metadata, once it is stored.
+
+    Everything that can be wrong with the value or the names is raised here, before anything is sent.
+    """
+    settings = settings or current_settings()
+    cls = type(value)
+    run = keys.run_id(flow_run_id)
+    channel = channel_of(cls) if key_prefix is None else keys.channel_name(key_prefix)
+    stream = keys.stream(settings.namespace, run, channel)
+    if sender is None:
+        context = current_run()
+        sender = keys.sender_of_run(context.run) if context is not None else None
+    once: str | None = None
+    if idempotency_key is not None:
+        if not isinstance(idempotency_key, str) or not 1 <= len(idempotency_key) <= 256:  # noqa: PLR2004
+            raise InvalidKeyError("An idempotency key is a string of 1 to 256 characters.")
+        once = keys.once(settings.namespace, run, channel, idempotency_key)
+    body = body_of_value(value)
+    schema = fingerprint(cls)
+
+    def put(broker: Broker) -> Sent:
+        return broker.outbox.send(stream, sender, schema, {}, body, once)
+
+    if calls_are_async():
+        return Sending(put(broker_of_this_loop(settings)), sender)
+
+    def put_and_wait(broker: Broker) -> asyncio.Future[keys.EntryId]:
+        return put(broker).future
+
+    return metadata_of(stream, bridge.call(put_and_wait, settings), sender)

@@ -1,0 +1,112 @@
+"""What can be set: one model, read from ``FLOWCHAN_*`` variables on first use, never at import."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flowchan.errors import InvalidSettingError
+
+_PREFIX = "FLOWCHAN_"
+_SECRET = {"url"}
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """The settings of one broker's clients; each field is the variable ``FLOWCHAN_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str | None = Field(default=None, repr=False)
+    """Where the broker is: ``redis://``, ``rediss://``, ``unix://`` or ``valkey://``. None: embedded."""
+
+    namespace: str = Field(default="flowchan", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """The first part of every key. Two namespaces never see each other's messages."""
+
+    connect_timeout: Seconds = 5.0
+    """Seconds to reach the broker before ``BrokerUnavailable``."""
+
+    send_timeout: Seconds = 30.0
+    """Seconds that a send outlives a broker that went away before it answered."""
+
+    max_pending: int = Field(default=10_000, ge=1)
+    """Sends that may wait for the broker's answer at once, per event loop."""
+
+    max_message_bytes: int = Field(default=1024 * 1024, ge=1)
+    """Bytes that one message may take, encoded."""
+
+    retention: Seconds = 7 * 24 * 3600.0
+    """Seconds that a channel is kept after its last message."""
+
+    home: Path = Field(default_factory=lambda: _default_home())
+    """The folder of the embedded server's data."""
+
+    server_bin: Path | None = None
+    """The server binary to embed, before any other that is found."""
+
+    server_idle: Seconds = 60.0
+    """Seconds without a client after which the embedded server stops."""
+
+    server_fsync: str = Field(default="everysec", pattern="^(always|everysec|no)$")
+    """The embedded server's ``appendfsync``."""
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read the variables as they are now.
+
+        Raises:
+            InvalidSettingError: one cannot be used; names it, and its value unless that may be secret.
+        """
+        return _read(
+            tuple(
+                (field, os.environ[_PREFIX + field.upper()])
+                for field in cls.model_fields
+                if os.environ.get(_PREFIX + field.upper())
+            )
+        )
+
+
+_chosen: ContextVar[Settings | None] = ContextVar("flowchan_settings", default=None)
+
+
+def current_settings() -> Settings:
+    """The settings that hold here: those chosen by an explicit client, else the environment's.
+
+    Raises:
+        InvalidSettingError: a variable cannot be used.
+    """
+    return _chosen.get() or Settings.from_environment()
+
+
+@contextlib.contextmanager
+def chosen(settings: Settings) -> Iterator[None]:
+    """Have these settings hold within the block."""
+    token = _chosen.set(settings)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(values: tuple[tuple[str, str], ...]) -> Settings:
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = str(problem["loc"][0])
+        value = "" if field in _SECRET else f" ({dict(values).get(field)!r})"
+        raise InvalidSettingError(f"{_PREFIX}{field.upper()}{value} cannot be used: {problem['msg']}.") from None
+
+
+def _default_home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "flowchan"

@@ -1,0 +1,191 @@
+"""The only place where a key is spelt: runs, partitions, channels, streams, message keys."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import sys
+from typing import NamedTuple
+from uuid import UUID
+
+from flowchan.errors import InvalidKeyError
+
+PARTITIONS = 64
+"""Into how many hash slots the runs of a namespace are spread. Fixed with format version 1."""
+
+SENDER_PREFIX = "flowchan.flow-run."
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
+_ENTRY = re.compile(r"(\d{1,20})-(\d{1,20})")
+_SLOTS = 16_384
+_HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+
+
+def _tags() -> tuple[str, ...]:
+    """For each of 64 equal ranges of the slots, the smallest number that Redis hashes into it.
+
+    Tags taken as they come spread badly: 64 of them over 16 nodes leave one node with twice the mean.
+    """
+    width = _SLOTS // PARTITIONS
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < PARTITIONS:
+        found.setdefault(_slot(str(number)) // width, str(number))
+        number += 1
+    return tuple(found[i] for i in range(PARTITIONS))
+
+
+def _slot(text: str) -> int:
+    return binascii.crc_hqx(text.encode(), 0) % _SLOTS
+
+
+TAGS = _tags()
+
+
+class EntryId(NamedTuple):
+    """The ID of a stream's entry: ordered as the server orders it."""
+
+    ms: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> EntryId:
+        """From ``<milliseconds>-<sequence>``, as the server writes it."""
+        ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
+        return cls(int(ms), int(seq))
+
+
+FIRST = EntryId(0, 0)
+"""Before every entry."""
+
+
+class Address(NamedTuple):
+    """Where a stream belongs."""
+
+    namespace: str
+    run: str
+    channel: str
+
+
+def run_id(value: UUID | str) -> str:
+    """The one spelling of a run's ID: a UUID in lower case with dashes, any other name as it is.
+
+    Raises:
+        InvalidKeyError: it is neither a UUID nor a name of ``[A-Za-z0-9_.-]{1,128}``.
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    if not isinstance(value, str):
+        # uuid-utils and others have UUID classes of their own; only their text counts.
+        if type(value).__name__ != "UUID":
+            raise InvalidKeyError(f"A flow run ID is a UUID or a string, not {type(value).__name__}.")
+        value = str(value)
+    if _HEX_UUID.fullmatch(value):
+        return str(UUID(value))
+    return _checked(value, "flow run ID")
+
+
+def channel_name(value: str) -> str:
+    """A channel as given by the user.
+
+    Raises:
+        InvalidKeyError: it is not of ``[A-Za-z0-9_.-]{1,128}``.
+    """
+    return _checked(value, "key prefix")
+
+
+def channel_from_class_name(name: str) -> str:
+    """The channel of a class: ``<class name lower>-auto``.
+
+    A character that a key may not hold is spelt as its code, so that two classes never share by accident.
+    """
+    spelt = _FOREIGN.sub(lambda match: f".{ord(match[0]):x}.", name.lower())
+    channel = f"{spelt}-auto"
+    if len(channel) > 128:
+        digest = f"{binascii.crc32(channel.encode()):08x}"
+        channel = f"{spelt[:114]}-{digest}-auto"
+    return channel
+
+
+def sender_of_run(run: str) -> str:
+    """How a run signs what it sends."""
+    return SENDER_PREFIX + run
+
+
+def run_of_sender(sender: str | None) -> str | None:
+    """The run that a sender names, or None where it names none (checked, for it is the client's word)."""
+    if sender is None or not sender.startswith(SENDER_PREFIX):
+        return None
+    try:
+        return run_id(sender[len(SENDER_PREFIX) :])
+    except InvalidKeyError:
+        return None
+
+
+def partition_tag(run: str) -> str:
+    """The hash tag of a run's partition: all keys of a run are in one slot."""
+    return TAGS[_slot(run) * PARTITIONS // _SLOTS]
+
+
+def stream(namespace: str, run: str, channel: str) -> str:
+    """The stream of one channel of one run."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}"
+
+
+def inputs(namespace: str, run: str) -> str:
+    """The hash of a run's stored inputs: schemas, descriptions, responses."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@inputs"
+
+
+def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
+    """The marker that a send with this idempotency key was stored."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
+
+
+def about(namespace: str) -> str:
+    """The hash that holds what is fixed for a namespace."""
+    return f"{namespace}:@about"
+
+
+def address(stream_key: str) -> Address:
+    """The parts of a stream's key, for those who must tell a person where something happened."""
+    namespace, _, run, channel = stream_key.split(":", 3)
+    return Address(namespace, run, channel)
+
+
+def message_key(stream_key: str, entry: EntryId) -> str:
+    """The key by which a message is known to users.
+
+    It holds its place in the stream, so that a replay can begin behind it, and a checksum of the stream,
+    so that no message of another run or channel has the same.
+    """
+    return f"{address(stream_key).channel}-{entry.ms}-{entry.seq}-{_checksum(stream_key)}"
+
+
+def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
+    """The place of a message in a stream, or None where the key is of no message of this stream."""
+    prefix = address(stream_key).channel + "-"
+    suffix = "-" + _checksum(stream_key)
+    if not (key.startswith(prefix) and key.endswith(suffix)):
+        return None
+    match = _ENTRY.fullmatch(key[len(prefix) : -len(suffix)])
+    return EntryId(int(match[1]), int(match[2])) if match else None
+
+
+def _checksum(stream_key: str) -> str:
+    return f"{binascii.crc32(stream_key.encode()):08x}"
+
+
+def _checked(value: str, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidKeyError(f"A {what} is a string, not {type(value).__name__}.")
+    if not _NAME.fullmatch(value):
+        shown = value if len(value) <= 40 else value[:40] + "…"
+        raise InvalidKeyError(
+            f"{shown!r} is no {what}: 1 to 128 characters of A-Z, a-z, 0-9, '_', '.' and '-' are allowed."
+        )
+    return sys.intern(value)
