@@ -10,11 +10,16 @@ Send a typed message into a run while it runs, have it answer, and lose nothing 
             await name.respond(f"Hello, {name.value}!")
 """
 
-from flowchan.channels import Channels
-from flowchan.context import open_run
-from flowchan.flows import flow
-from flowchan.input import RunInput, receive_input, send_input
-from flowchan.logging import get_run_logger
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowchan.channels import Channels
+    from flowchan.context import open_run
+    from flowchan.flows import flow
+    from flowchan.input import RunInput, receive_input, send_input
+    from flowchan.logging import get_run_logger
 
 __version__ = "0.1.0"
 
@@ -28,3 +33,28 @@ __all__ = [
     "receive_input",
     "send_input",
 ]
+
+_ROOMS = {
+    "Channels": "flowchan.channels",
+    "RunInput": "flowchan.input",
+    "flow": "flowchan.flows",
+    "get_run_logger": "flowchan.logging",
+    "open_run": "flowchan.context",
+    "receive_input": "flowchan.input",
+    "send_input": "flowchan.input",
+}
+
+
+def __getattr__(name: str) -> object:
+    # A name is fetched when it is first used: who needs one room does not load pydantic and redis for all.
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only here
+
+    value: object = getattr(import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -25,16 +25,30 @@ if TYPE_CHECKING:
     from flowchan.flows import Flow
 
 
-@dataclass(frozen=True, slots=True)
 class FlowRun:
     """A run: something with an ID that can be sent to.
 
-    ``id`` is a UUID where it is one (version 7 if flowchan made it), else the name that was given.
+    Attributes:
+        id: a UUID where it is one (version 7 if flowchan made it), else the name that was given.
+        flow_name: the name of the flow that this is a run of; None where it is of none.
     """
 
-    id: UUID | str
-    name: str
-    flow_name: str | None = None
+    __slots__ = ("_name", "flow_name", "id")
+
+    def __init__(self, id: UUID | str, name: str | None = None, flow_name: str | None = None) -> None:  # noqa: A002
+        self.id = id
+        self.flow_name = flow_name
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """What people call the run: as given, else made up when it is first asked for."""
+        if self._name is None:
+            self._name = _new_run_name()
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"FlowRun(id={str(self.id)!r}, name={self.name!r}, flow_name={self.flow_name!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +62,14 @@ class FlowRunContext:
     """Whether the run's function is ``async def``; None where it has none."""
     loop: asyncio.AbstractEventLoop | None = None
     """The loop that ran in this thread when the run began."""
+    run: str = field(init=False)
+    """The run's ID as it stands in keys."""
+    sender: str = field(init=False)
+    """How the run signs what it sends."""
 
-    @property
-    def run(self) -> str:
-        """The run's ID as it stands in keys."""
-        return keys.run_id(self.flow_run.id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", keys.run_id(self.flow_run.id))
+        object.__setattr__(self, "sender", keys.sender_of_run(self.run))
 
 
 _current: ContextVar[FlowRunContext | None] = ContextVar("flowchan_run", default=None)
@@ -113,14 +130,18 @@ def blocking() -> Iterator[None]:
         _blocking.reset(token)
 
 
-def enter(context: FlowRunContext) -> Token[FlowRunContext | None]:
-    """Make a run the current one, until :func:`leave`."""
-    return _current.set(context)
+@contextlib.contextmanager
+def within(context: FlowRunContext, settings: Settings | None = None) -> Iterator[FlowRunContext]:
+    """Make a run the current one within the block.
 
-
-def leave(token: Token[FlowRunContext | None]) -> None:
-    """Go back to the run that was the current one before."""
-    _current.reset(token)
+    It keeps to the settings that hold where it begins: the environment is not read again for each call.
+    """
+    with chosen(settings or current_settings()):
+        token = _current.set(context)
+        try:
+            yield context
+        finally:
+            _current.reset(token)
 
 
 def new_run_id() -> UUID:
@@ -128,9 +149,9 @@ def new_run_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-def new_run_name() -> str:
+def _new_run_name() -> str:
     """A name that a person can remember, such as ``gregarious-owl``."""
-    import coolname  # noqa: PLC0415 - it reads its word lists when imported; only who starts runs pays
+    import coolname  # noqa: PLC0415 - it takes 40 ms to read its words; a run that nobody calls by name does without
 
     return "-".join(coolname.generate(2))
 
@@ -170,14 +191,12 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
                 run = UUID(run)
             except ValueError:
                 run = str(run)
-        self._flow_run = FlowRun(run, name or new_run_name())
+        self._flow_run = FlowRun(run, name)
         self._settings = settings
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> FlowRun:
-        if self._settings is not None:
-            self._exits.enter_context(chosen(self._settings))
-        self._exits.callback(leave, enter(FlowRunContext(self._flow_run)))
+        self._exits.enter_context(within(FlowRunContext(self._flow_run), self._settings))
         return self._flow_run
 
     def __exit__(

@@ -6,10 +6,9 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from contextvars import Token
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
-from flowchan.context import FlowRun, FlowRunContext, enter, leave, new_run_id, new_run_name, stored
+from flowchan.context import FlowRun, FlowRunContext, new_run_id, stored, within
 from flowchan.logging import show_run_logs
 
 P = ParamSpec("P")
@@ -55,11 +54,8 @@ class Flow(Generic[P, R]):
         """Run the flow; awaited if its function is ``async def``."""
         if self.is_async:
             return cast("R", self._run_async(*args, **kwargs))
-        token = self._begin(args, kwargs)
-        try:
+        with within(self._new_run(args, kwargs)):
             return self.fn(*args, **kwargs)
-        finally:
-            leave(token)
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Self:
         """As a method: a copy of the flow that is bound to the instance."""
@@ -69,25 +65,22 @@ class Flow(Generic[P, R]):
         return type(self)(bound, self.name, self.description, self.flow_run_name)
 
     async def _run_async(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        token = self._begin(args, kwargs)
-        try:
-            return await cast("Coroutine[Any, Any, Any]", self.fn(*args, **kwargs))
-        finally:
+        with within(self._new_run(args, kwargs)):
             try:
-                await stored()
+                return await cast("Coroutine[Any, Any, Any]", self.fn(*args, **kwargs))
             finally:
-                leave(token)
+                await stored()
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Token[FlowRunContext | None]:
+    def _new_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowRunContext:
         parameters = inspect.signature(self.fn).bind(*args, **kwargs)
         parameters.apply_defaults()
         show_run_logs()
         run = FlowRun(new_run_id(), self._run_name(parameters.arguments), self.name)
-        return enter(FlowRunContext(run, self, parameters.arguments, self.is_async, _running_loop()))
+        return FlowRunContext(run, self, parameters.arguments, self.is_async, _running_loop())
 
-    def _run_name(self, parameters: dict[str, Any]) -> str:
+    def _run_name(self, parameters: dict[str, Any]) -> str | None:
         if self.flow_run_name is None:
-            return new_run_name()
+            return None
         return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
 
 

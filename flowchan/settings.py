@@ -23,7 +23,8 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """The settings of one broker's clients; each field is the variable ``FLOWCHAN_<FIELD>``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Built on first use: it would be a twentieth of the package's time to import.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     url: str | None = Field(default=None, repr=False)
     """Where the broker is: ``redis://``, ``rediss://``, ``unix://`` or ``valkey://``. None: embedded."""
@@ -58,6 +59,10 @@ class Settings(BaseModel):
     server_fsync: str = Field(default="everysec", pattern="^(always|everysec|no)$")
     """The embedded server's ``appendfsync``."""
 
+    def __hash__(self) -> int:
+        # Every call looks its broker up by these.
+        return hash((self.url, self.namespace, self.home))
+
     @classmethod
     def from_environment(cls) -> Settings:
         """Read the variables as they are now.
@@ -78,7 +83,7 @@ _chosen: ContextVar[Settings | None] = ContextVar("flowchan_settings", default=N
 
 
 def current_settings() -> Settings:
-    """The settings that hold here: those chosen by an explicit client, else the environment's.
+    """The settings that hold here: those chosen by a run or an explicit client, else the environment's.
 
     Raises:
         InvalidSettingError: a variable cannot be used.

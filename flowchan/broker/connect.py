@@ -19,7 +19,6 @@ from redis.backoff import NoBackoff
 from redis.connection import UnixDomainSocketConnection, parse_url
 from redis.retry import Retry
 
-from flowchan.broker import embedded
 from flowchan.broker.connection import Connection
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
 from flowchan.settings import Settings
@@ -79,6 +78,8 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
         "client_name": "flowchan",
     }
     if settings.url is None:
+        from flowchan.broker import embedded  # noqa: PLC0415 - not imported by who has a server of their own
+
         server = embedded.ensure(settings)
         return UnixDomainSocketConnection(path=str(server.socket), **common), "The embedded server"
     scheme, separator, rest = settings.url.partition("://")

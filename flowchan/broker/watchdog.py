@@ -16,7 +16,7 @@ that. If so, the socket is moved back. If not, the server is stopped, and whoeve
 ``start.lock`` and starts a server anew.
 """
 
-# ruff: noqa: PTH104,PTH106,PTH108,PTH110,PTH116,PTH118,PTH120 - pathlib would double what this has to import
+# ruff: noqa: PTH104,PTH106,PTH108,PTH116,PTH118,PTH120 - pathlib would double what this has to import
 from __future__ import annotations
 
 import contextlib

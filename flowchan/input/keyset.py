@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from flowchan.states import State
+if TYPE_CHECKING:
+    from flowchan.states import State
 
 
 class Keyset(TypedDict):

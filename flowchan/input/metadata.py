@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from flowchan.wire.keys import EntryId
 class RunInputMetadata(BaseModel):
     """An input's place in its channel, and who put it there."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     key: str
     """The message's key: unique, and what ``exclude_keys`` and ``after`` take."""
@@ -33,6 +34,8 @@ class RunInputMetadata(BaseModel):
 class FlowRunInput(BaseModel):
     """A stored input of a run, in the form in which the documents hand it to ``load_from_flow_run_input``."""
 
+    model_config = ConfigDict(defer_build=True)
+
     flow_run_id: UUID | str = Field(union_mode="left_to_right")
     key: str
     value: str
@@ -46,6 +49,7 @@ class FlowRunInput(BaseModel):
         return json.loads(self.value)
 
 
+@functools.lru_cache(maxsize=4096)
 def run_of_key(run: str) -> UUID | str:
     """A run's ID as users know it, from its spelling in keys."""
     try:

@@ -92,7 +92,7 @@ def deliver(
     stream = keys.stream(settings.namespace, run, channel)
     if sender is None:
         context = current_run()
-        sender = keys.sender_of_run(context.run) if context is not None else None
+        sender = context.sender if context is not None else None
     once: str | None = None
     if idempotency_key is not None:
         if not isinstance(idempotency_key, str) or not 1 <= len(idempotency_key) <= 256:  # noqa: PLR2004

@@ -75,7 +75,7 @@ def from_fields(fields: Sequence[bytes]) -> Envelope:
         raise _unread(version)
     if message_id is None or not _is_message_id(message_id):
         raise _unusable("id", message_id)
-    if sequence is None or not sequence.isdigit() or len(sequence) > _MOST_DIGITS:
+    if sequence is None or not sequence.isdigit() or len(sequence) > _MOST_DIGITS or not int(sequence):
         raise _unusable("seq", sequence)
     if body is None:
         raise _unusable("body", body)

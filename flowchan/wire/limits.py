@@ -43,8 +43,10 @@ _LENGTH_BYTES = {
 def _tables() -> tuple[tuple[int, ...], tuple[int, ...]]:
     """By a value's first byte: its size where that alone tells (else 0), and what it weighs then."""
     sizes, weights = [0] * 256, [0] * 256
-    for byte in (*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)):
+    for byte in (*range(0x80), 0xC0, 0xC2, 0xC3):
         sizes[byte], weights[byte] = 1, _SMALL
+    for byte in range(0xE0, 0x100):  # negative: Python keeps at most five of these ready
+        sizes[byte], weights[byte] = 1, _NUMBER
     for byte in range(0xA0, 0xC0):
         length = byte - 0xA0
         sizes[byte], weights[byte] = 1 + length, _TEXT + _TEXT_BYTE * length
