@@ -1,6 +1,7 @@
 """What flowchan exports has types that every checker understands alike.
 
-That is pyright's --verifytypes, without the rooms that no user imports from.
+That is pyright's --verifytypes, without the rooms that no user imports from, and without the echo: one attribute
+without a type makes every function that takes or returns its class "partially unknown".
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ import json
 import subprocess
 import sys
 
-INSIDE = ("flowchan.bridge", "flowchan.broker", "flowchan.cli", "flowchan.settings", "flowchan.wire")
+INSIDE = ("flowchan.bridge.", "flowchan.broker.", "flowchan.cli.", "flowchan.wire.")
+IDIOM = ".model_config"  # pydantic's own documents leave its type out
+
+
+def is_cause(message: str) -> bool:
+    """Whether a message says what is wrong, rather than that something it refers to is."""
+    return "partially unknown" not in message or "Unknown" in message
 
 
 def main() -> int:
@@ -19,14 +26,15 @@ def main() -> int:
     symbols = [
         symbol
         for symbol in json.loads(answer)["typeCompleteness"]["symbols"]
-        if symbol["isExported"] and not symbol["name"].startswith(INSIDE)
+        if symbol["isExported"] and not symbol["name"].startswith(INSIDE) and not symbol["name"].endswith(IDIOM)
     ]
+    wrong = 0
     for symbol in symbols:
-        if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]:
-            print(symbol["name"])
-            for diagnostic in symbol["diagnostics"]:
-                print("   ", diagnostic["message"].replace("\n", "\n    "))
-    wrong = sum(not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"] for symbol in symbols)
+        unclear = not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]
+        causes = [diagnostic["message"] for diagnostic in symbol["diagnostics"] if is_cause(diagnostic["message"])]
+        if unclear and causes:
+            wrong += 1
+            print(symbol["name"], *causes, sep="\n    ")
     print(f"{len(symbols)} public symbols, {wrong} of them without a clear type.")
     return 1 if wrong or not symbols else 0
 

@@ -44,16 +44,20 @@ _ROOMS = {
     "send_input": "flowchan.input",
 }
 
+_MODULES = frozenset({"context", "errors", "flows", "input", "logging", "settings", "states", "sync"})
+
 
 def __getattr__(name: str) -> object:
     # A name is fetched when it is first used: who needs one room does not load pydantic and redis for all.
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only here
 
-    value: object = getattr(import_module(_ROOMS[name]), name)
-    globals()[name] = value
-    return value
+    if name in _ROOMS:
+        value: object = getattr(import_module(_ROOMS[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

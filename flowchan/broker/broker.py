@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import logging
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
+
+import anyio
 
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialler
@@ -54,9 +55,8 @@ class Broker:
         """Store what is still to be sent, free what the broker holds for this loop, end the connections."""
         _brokers.pop((self.loop, self.settings), None)
         if not self.outbox.is_idle():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL):
-                    await self.outbox.drain()
+            with anyio.move_on_after(_FAREWELL):
+                await self.outbox.drain()
         await self.hub.close()
         self.outbox.close()
         self.commands.close()

@@ -22,6 +22,7 @@ from redis.retry import Retry
 from flowchan.broker.connection import Connection
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
 from flowchan.settings import Settings
+from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
         connection, name = _prepare(settings)
         try:
             connection.connect()
+            _agree_on_partitions(connection, settings, name)
             # redis-py has no public way to give its socket away; the name has stood since its version 2.
             sock: socket.socket = connection._sock  # noqa: SLF001
             connection._sock = None  # noqa: SLF001
@@ -65,6 +67,35 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
         if time.monotonic() + _RETRY_PAUSE > deadline:
             raise _unavailable(settings, name, reason)
         time.sleep(_RETRY_PAUSE)
+
+
+_agreed: set[Settings] = set()
+
+
+def _agree_on_partitions(connection: Any, settings: Settings, name: str) -> None:
+    """Once a process: what the namespace's keys were laid out with must be what this version lays them out with.
+
+    Raises:
+        InvalidSettingError: it is another number of partitions, so neither side would see the other's streams.
+    """
+    if settings in _agreed:
+        return
+    about = keys.about(settings.namespace)
+    connection.send_command("HSETNX", about, "partitions", keys.PARTITIONS)
+    connection.send_command("HGET", about, "partitions")
+    replies = []
+    for _ in range(2):
+        try:
+            replies.append(connection.read_response())
+        except redis.ResponseError as error:  # who may not write, or not now, is told when it writes
+            replies.append(error)
+    found = replies[1]
+    if isinstance(found, bytes) and found != b"%d" % keys.PARTITIONS:
+        raise InvalidSettingError(
+            f"The namespace {settings.namespace!r} of {name[0].lower()}{name[1:]} was laid out with"
+            f" {int(found)} partitions; this version has {keys.PARTITIONS}. Choose another FLOWCHAN_NAMESPACE."
+        )
+    _agreed.add(settings)
 
 
 def _prepare(settings: Settings) -> tuple[Any, str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Collection, Mapping
 
+import anyio
+
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialler
+from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.lane import WIDTH, Lane, Tap
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
+from flowchan.errors import FlowchanError
 from flowchan.wire.keys import EntryId
 
 _FAREWELL = 2.0
@@ -103,11 +108,9 @@ class Hub:
                     listener.tap = None
             lane.leave(tap)
         if taps and self._dialler.trouble is None:
-            try:
-                async with asyncio.timeout(_FAREWELL):
-                    await self.commands.call("PING")
-            except Exception:  # noqa: BLE001, S110 - a farewell: the groups fall to their time to live
-                pass
+            # Answered in order, so after the groups; where it is not, they fall to their time to live.
+            with anyio.move_on_after(_FAREWELL), contextlib.suppress(Refusal, ConnectionLost, FlowchanError):
+                await self.commands.call("PING")
         for lane in self._lanes:
             lane.close()
 

@@ -36,12 +36,7 @@ def encode(value: object, fallback: Fallback | None = None) -> bytes:
     Raises:
         EncodeError: a part of it cannot be sent; names the type and the place of the part, never the part.
     """
-    body = None
-    if _is_plain(value, limits.MAX_DEPTH):
-        try:
-            body = _own.pack(value)
-        except (OverflowError, UnicodeEncodeError):
-            pass  # an integer that needs more room, or text that is none: the long way knows which
+    body = _packed_as_it_is(value)
     if body is None:
         body = _own.pack(_Outgoing(fallback).portable(value, None, limits.MAX_DEPTH))
     if len(body) > _KEPT_BUFFER:
@@ -117,22 +112,32 @@ def _reason(error: Exception) -> str:
     return str(error).rstrip(".") if isinstance(error, ValueError) and str(error) else "it is not msgpack"
 
 
-def _is_plain(value: object, levels: int) -> bool:
+def _packed_as_it_is(value: object) -> bytes | None:
+    """The short way, or None where a part takes the long one: an extension, or one that is at fault."""
+    if not _is_plain(value, limits.MAX_DEPTH):
+        return None
+    try:
+        return _own.pack(value)
+    except (OverflowError, UnicodeEncodeError):
+        return None
+
+
+def _is_plain(value: Any, levels: int) -> bool:
     """Whether msgpack packs a value as it is: scalars in lists and in dicts of strings, not too deep."""
     kind = type(value)
     if kind is dict:
         if not levels:
             return False
-        for key, item in value.items():  # type: ignore[attr-defined]
+        for key, item in value.items():
             if type(key) is not str or (type(item) not in _SCALARS and not _is_plain(item, levels - 1)):
                 return False
         return True
     if kind is list:
         if not levels:
             return False
-        if _SCALARS.issuperset(map(type, value)):  # type: ignore[call-overload]
+        if _SCALARS.issuperset(map(type, value)):
             return True
-        return all(type(item) in _SCALARS or _is_plain(item, levels - 1) for item in value)  # type: ignore[attr-defined]
+        return all(type(item) in _SCALARS or _is_plain(item, levels - 1) for item in value)
     return kind in _SCALARS
 
 
@@ -192,13 +197,7 @@ class _Outgoing:
             return value
         if kind in _CONTAINERS:
             return self._container(value, place, levels, hashable=hashable)
-        for base, (code, write) in extensions.WRITERS.items():
-            if isinstance(value, base):
-                return ExtType(code, write(value))
-        for base, plain in _PLAIN.items():
-            if isinstance(value, base):
-                return self.portable(plain(value), place, levels, hashable=hashable)
-        return self.portable(self._stand_in(value, place), place, levels, hashable=hashable)
+        return self.portable(self._simpler(value, place), place, levels, hashable=hashable)
 
     def _container(self, value: Any, place: _Place | None, levels: int, *, hashable: bool) -> object:
         kind = type(value)

@@ -31,7 +31,7 @@ TIME: Final = 11
 TIMEDELTA: Final = 12
 
 
-class Unreadable(ValueError):
+class Unreadable(ValueError):  # noqa: N818 - says what the payload is
     """A payload is not one of its type. Says so without showing it."""
 
 

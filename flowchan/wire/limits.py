@@ -35,8 +35,9 @@ _FIXEXT, _EXTENSIONS = 0xD4, {*range(0xC7, 0xCA), *range(0xD4, 0xD9)}
 _ARRAYS, _MAPS = {*range(0x90, 0xA0), 0xDC, 0xDD}, {*range(0x80, 0x90), 0xDE, 0xDF}
 _BINARIES = {0xC4, 0xC5, 0xC6}
 _LENGTH_BYTES = {
-    **{0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4},
-    **{0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4},
+    **dict.fromkeys((0xC4, 0xC7, 0xD9), 1),
+    **dict.fromkeys((0xC5, 0xC8, 0xDA, 0xDC, 0xDE), 2),
+    **dict.fromkeys((0xC6, 0xC9, 0xDB, 0xDD, 0xDF), 4),
 }
 
 
@@ -76,7 +77,7 @@ def trouble_with(body: bytes) -> str | None:
 _CUT_SHORT = "it ends before its last value does"
 
 
-def _walk(body: bytes) -> str | None:  # noqa: C901, PLR0912 - one loop: a call for each value would double its time
+def _walk(body: bytes) -> str | None:  # noqa: C901 - one loop: a call for each value would double its time
     sizes, weights = _SIZES, _WEIGHTS
     at, weight, left = 0, 0, 1
     around: list[tuple[int, int]] = []  # for each open container: what is left of the one around it, where it must end
@@ -134,7 +135,7 @@ def _walk(body: bytes) -> str | None:  # noqa: C901, PLR0912 - one loop: a call 
 def _count(body: bytes, at: int) -> tuple[int, int]:
     """What the head of a container, a text or a binary counts, and where the head ends."""
     first = body[at]
-    if first < 0xA0:  # noqa: PLR2004 - a short array or map: the count is in the byte
+    if first < 0xA0:
         return first & 0x0F, at + 1
     start = at + 1 + _LENGTH_BYTES[first]
     return int.from_bytes(body[at + 1 : start], "big"), start

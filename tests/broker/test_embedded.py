@@ -380,6 +380,16 @@ def test_stop_ends_all_and_keeps_the_data(home: Path) -> None:
     assert numbers(embedded.ensure(settings)) == list(range(100))
 
 
+def test_a_server_that_the_system_ends_keeps_the_data_too(home: Path) -> None:
+    server = embedded.ensure(Settings(home=home))
+    add(server, *range(100))
+
+    os.kill(server.pid, signal.SIGTERM)
+
+    eventually(lambda: not processes(home))
+    assert numbers(embedded.ensure(Settings(home=home))) == list(range(100))
+
+
 def test_stop_says_when_the_server_does_not_end(home: Path) -> None:
     settings = Settings(home=home)
     server = embedded.ensure(settings)

@@ -1,0 +1,52 @@
+"""redis-py's clients, asynchronous and synchronous: what most people write by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from benchmarks.contenders.by_hand import BLOCK, CONSUMER, COUNT, GROUP, ByHand
+
+
+class Asyncio(ByHand):
+    async def open(self) -> None:
+        self._redis: Any = redis.asyncio.Redis(unix_socket_path=self.place.socket)
+        await self._redis.xgroup_create(self.place.mine, GROUP, "0", mkstream=True)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def add(self, text: bytes) -> None:
+        await self._redis.xadd(self.place.theirs, {"v": text})
+
+    async def get(self) -> bytes:
+        return _text(
+            await self._redis.xreadgroup(
+                GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True
+            )
+        )
+
+
+class Sync(ByHand):
+    async def open(self) -> None:
+        self._redis: Any = redis.Redis(unix_socket_path=self.place.socket)
+        self._redis.xgroup_create(self.place.mine, GROUP, "0", mkstream=True)
+
+    async def close(self) -> None:
+        self._redis.close()
+
+    async def add(self, text: bytes) -> None:
+        self._redis.xadd(self.place.theirs, {"v": text})
+
+    async def get(self) -> bytes:
+        return _text(
+            self._redis.xreadgroup(GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True)
+        )
+
+
+def _text(reply: Any) -> bytes:
+    ((_, ((_, fields), *_)),) = reply
+    text: bytes = fields[b"v"]
+    return text

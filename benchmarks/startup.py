@@ -1,0 +1,105 @@
+"""Before the first message: what an import takes, and what the embedded server takes to be there."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cyclopts
+
+from benchmarks import figures
+from benchmarks.environment import environment
+from benchmarks.report import Column, Report, Row, Target, progress
+from flowchan.broker import binary, embedded
+from flowchan.settings import Settings, current_settings
+
+_OURS, _THEIRS = "import flowchan", "import pydantic, redis.asyncio"
+_COLD, _ATTACH = "embedded server: cold start", "embedded server: attach"
+_COLUMNS = (
+    Column("what", "what"),
+    Column("median_ms", "median ms", ".1f"),
+    Column("slowest_ms", "slowest ms", ".1f"),
+    Column("times", "times", "d"),
+)
+
+
+def run(*, quick: bool = False, out: Path | None = None) -> None:
+    """Time to import flowchan, to start the embedded server, and to attach to one that runs.
+
+    Parameters
+    ----------
+    quick
+        Fewer repetitions: enough to see that all of it works.
+    out
+        The JSON file to write; benchmarks/results/startup.json by default.
+    """
+    imports, starts = (5, 3) if quick else (25, 10)
+    about = environment(str(next(binary.usable(current_settings().server_bin)).engine))
+    found: dict[str, list[float]] = {what: [] for what in (_OURS, _THEIRS, _COLD, _ATTACH)}
+    with progress() as bar:
+        task = bar.add_task("imports", total=imports + starts)
+        for statement in (_OURS, _THEIRS):
+            _import_time(statement)  # writes what is compiled, if that was missing
+        for _ in range(imports):
+            for statement in (_OURS, _THEIRS):
+                found[statement].append(_import_time(statement))
+            bar.advance(task)
+        bar.update(task, description="embedded server")
+        for _ in range(starts):
+            cold, attach = _embedded_times()
+            found[_COLD].append(cold)
+            found[_ATTACH].append(attach)
+            bar.advance(task)
+    Report(
+        case="startup",
+        title="Before the first message",
+        parameters={"imports": imports, "starts": starts},
+        environment=about,
+        rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
+        targets=[
+            Target(f"{_OURS} / {_THEIRS}", figures.ratio(found[_OURS], found[_THEIRS]), 1.5),
+            Target(_COLD, statistics.median(found[_COLD]), 500, unit="ms"),
+            Target(_ATTACH, statistics.median(found[_ATTACH]), 20, unit="ms"),
+        ],
+        columns=_COLUMNS,
+    ).tell(out)
+
+
+def _row(what: str, milliseconds: list[float]) -> Row:
+    return {
+        "what": what,
+        "median_ms": statistics.median(milliseconds),
+        "slowest_ms": max(milliseconds),
+        "times": len(milliseconds),
+    }
+
+
+def _import_time(statement: str) -> float:
+    program = f"import time; begun = time.perf_counter(); {statement}; print(time.perf_counter() - begun)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return float(ended.stdout) * 1e3
+
+
+def _embedded_times() -> tuple[float, float]:
+    """Milliseconds to start a server in a fresh home, and then to find it running."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        settings = Settings(home=Path(folder), server_bin=current_settings().server_bin)
+        try:
+            return _milliseconds(lambda: embedded.ensure(settings)), _milliseconds(lambda: embedded.ensure(settings))
+        finally:
+            embedded.stop(settings)
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1e3
+
+
+if __name__ == "__main__":
+    cyclopts.run(run)
