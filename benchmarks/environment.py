@@ -19,11 +19,15 @@ def environment(server: str) -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **{package: _version(package) for package in _PACKAGES},
         "server": server,
-        "processor": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
-        f" × {_processor()}",
+        "processor": f"{_cores()} cores, {_processor()}",
         "kernel": f"{platform.system()} {kernel[0] if kernel else ''}".strip(),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
+
+
+def _cores() -> int | None:
+    # Those that this process may use, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(package: str) -> str:

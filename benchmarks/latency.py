@@ -24,8 +24,8 @@ _COLUMNS = (
     Column("loop", "loop"),
     Column("p50_us", "p50 µs", ".0f"),
     Column("p99_us", "p99 µs", ".0f"),
-    Column("p50_ratio", "p50 ×", ".2f"),
-    Column("p99_ratio", "p99 ×", ".2f"),
+    Column("p50_ratio", "p50 ratio", ".2f"),
+    Column("p99_ratio", "p99 ratio", ".2f"),
     Column("clients_cpu_us", "CPU µs", ".0f"),
     Column("server_cpu_us", "server CPU µs", ".0f"),
 )
@@ -67,7 +67,8 @@ def run(*, quick: bool = False, out: Path | None = None) -> None:
         found = _measure(server, CONTENDERS, rounds, trips, warm_up)
     Report(
         case="latency",
-        title=f"Round trip between two processes: median of {rounds} rounds of {trips}; × of redis-py asyncio on uvloop",
+        title=f"Round trip between two processes: medians of {rounds} rounds of {trips},"
+        " ratios to redis-py asyncio on uvloop",
         parameters={"rounds": rounds, "trips": trips, "warm_up": warm_up},
         environment=about,
         rows=[_row(contender, found) for contender in found],
@@ -114,8 +115,10 @@ def _row(contender: Contender, found: _Found) -> Row:
 
 
 def _targets(found: _Found) -> list[Target]:
-    def compared(what: str, ours: Contender, theirs: Contender, *wanted: float) -> Target:
-        return Target(f"p50 of {what}", figures.ratio(found[ours].p50, found[theirs].p50), *wanted)
+    def compared(
+        what: str, ours: Contender, theirs: Contender, at_most: float | None = None, aim: float | None = None
+    ) -> Target:
+        return Target(f"p50 of {what}", figures.ratio(found[ours].p50, found[theirs].p50), at_most, aim)
 
     return [
         compared("flowchan / redis-py asyncio, on uvloop", contenders.FLOWCHAN, contenders.REDIS_PY, 1.25, 1.0),

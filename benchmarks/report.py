@@ -34,10 +34,10 @@ class Target:
     reached: float
     at_most: float | None = None
     aim: float | None = None
-    unit: str = "×"
+    unit: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.what}: {self.reached:.4g} {self.unit}"
+        text = f"{self.what}: {self.reached:.3g}{self.unit and f' {self.unit}'}"
         if self.at_most is None:
             return text
         wanted = f"at most {self.at_most:g}" + (f", aim {self.aim:g}" if self.aim is not None else "")

@@ -99,7 +99,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 def _end() -> None:
     """Free what the bridge's receivers hold in the broker before the process ends."""
-    global _loop  # noqa: PLW0603
+    global _loop
     loop, _loop = _loop, None
     if loop is None:
         return
@@ -119,7 +119,7 @@ def _end() -> None:
 
 def _forget() -> None:
     """In a child of a fork the thread is not there."""
-    global _loop, _lock  # noqa: PLW0603
+    global _loop, _lock
     _loop, _lock = None, threading.Lock()
 
 

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-
 from flowchan.broker.broker import broker_of_this_loop
 from flowchan.errors import MissingRunError
 from flowchan.settings import Settings, chosen, current_settings

@@ -20,6 +20,11 @@ _SECRET = {"url"}
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def _default_home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "flowchan"
+
+
 class Settings(BaseModel):
     """The settings of one broker's clients; each field is the variable ``FLOWCHAN_<FIELD>``."""
 
@@ -47,7 +52,7 @@ class Settings(BaseModel):
     retention: Seconds = 7 * 24 * 3600.0
     """Seconds that a channel is kept after its last message."""
 
-    home: Path = Field(default_factory=lambda: _default_home())
+    home: Path = Field(default_factory=_default_home)
     """The folder of the embedded server's data."""
 
     server_bin: Path | None = None
@@ -110,8 +115,3 @@ def _read(values: tuple[tuple[str, str], ...]) -> Settings:
         field = str(problem["loc"][0])
         value = "" if field in _SECRET else f" ({dict(values).get(field)!r})"
         raise InvalidSettingError(f"{_PREFIX}{field.upper()}{value} cannot be used: {problem['msg']}.") from None
-
-
-def _default_home() -> Path:
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "flowchan"

@@ -23,9 +23,7 @@ class Asyncio(ByHand):
 
     async def get(self) -> bytes:
         return _text(
-            await self._redis.xreadgroup(
-                GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True
-            )
+            await self._redis.xreadgroup(GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True)
         )
 
 

@@ -69,17 +69,18 @@ class Broker:
         self.hub.abandon()
 
     async def _call(self, key: str, *command: Any) -> Any:
+        """Give a command that can be given twice, for as long as a send may take."""
         where = f"run {keys.address(key).run}"
-        for last_try in (False, True):
-            try:
-                return await self.commands.call(*command)
-            except ConnectionLost as lost:
-                # Both commands here can be given twice.
-                if last_try:
-                    raise translated(lost, self.dialler.name, where) from None
-            except Refusal as refusal:
-                raise translated(refusal, self.dialler.name, where) from None
-        raise BrokerUnavailable(f"{self.dialler.name} cannot be reached ({where}).")
+        with anyio.move_on_after(self.settings.send_timeout):
+            while True:
+                try:
+                    return await self.commands.call(*command)
+                except ConnectionLost:
+                    continue
+                except Refusal as refusal:
+                    raise translated(refusal, self.dialler.name, where) from None
+        why = self.dialler.trouble or f"{self.dialler.name} did not answer."
+        raise BrokerUnavailable(f"An input could not be stored or read ({where}): {why}")
 
     async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:
         try:

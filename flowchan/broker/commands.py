@@ -6,10 +6,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
-import hiredis
-
 from flowchan.broker.connect import Dialler
-from flowchan.broker.connection import Connection, ConnectionLost, Handler
+from flowchan.broker.connection import Connection, ConnectionLost, Handler, pack
 from flowchan.errors import FlowchanError
 
 
@@ -29,7 +27,7 @@ class Commands:
 
     def request(self, handler: Handler, *command: Any) -> None:
         """Send a command; ``handler`` takes the reply, or the exception that stands for it."""
-        self.write(hiredis.pack_command(command), handler)
+        self.write(pack(command), handler)
 
     def write(self, packed: bytes, *handlers: Handler) -> None:
         """Send packed commands, as :meth:`Connection.write` does."""

@@ -17,6 +17,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import UnixDomainSocketConnection, parse_url
+from redis.exceptions import AuthenticationError, AuthorizationError
 from redis.retry import Retry
 
 from flowchan.broker.connection import Connection
@@ -53,7 +54,7 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
             # redis-py has no public way to give its socket away; the name has stood since its version 2.
             sock: socket.socket = connection._sock  # noqa: SLF001
             connection._sock = None  # noqa: SLF001
-        except (redis.AuthenticationError, redis.AuthorizationError) as error:
+        except (AuthenticationError, AuthorizationError) as error:
             raise BrokerRefused(f"{name} refused the user or password of FLOWCHAN_URL.", code="WRONGPASS") from error
         except redis.BusyLoadingError as error:
             reason: Exception = error
@@ -112,7 +113,8 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
         from flowchan.broker import embedded  # noqa: PLC0415 - not imported by who has a server of their own
 
         server = embedded.ensure(settings)
-        return UnixDomainSocketConnection(path=str(server.socket), **common), "The embedded server"
+        kind: Any = UnixDomainSocketConnection
+        return kind(path=str(server.socket), **common), "The embedded server"
     scheme, separator, rest = settings.url.partition("://")
     try:
         parsed = parse_url(_SCHEMES.get(scheme, scheme) + separator + rest)
@@ -121,7 +123,7 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
             "FLOWCHAN_URL cannot be used: it must read like redis://[user:password@]host[:port][/database],"
             f" rediss://…, valkey://… or unix:///path/to/socket ({_harmless(error)})."
         ) from None
-    kind: Any = parsed.pop("connection_class", redis.Connection)
+    kind = parsed.pop("connection_class", redis.Connection)
     if "path" in parsed:
         name = f"The server at unix://{parsed['path']}"
     else:
@@ -129,7 +131,9 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
     try:
         return kind(**{**common, **parsed, "protocol": 2}), name
     except TypeError:
-        raise InvalidSettingError("FLOWCHAN_URL cannot be used: it has an option that redis-py does not know.") from None
+        raise InvalidSettingError(
+            "FLOWCHAN_URL cannot be used: it has an option that redis-py does not know."
+        ) from None
 
 
 def _harmless(error: ValueError) -> str:

@@ -8,12 +8,15 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
 Handler = Callable[[Any], None]
 """Takes a reply. An exception instance stands for a refusal, or for the connection's end."""
+
+pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", hiredis.pack_command)
+"""A command as the server reads it."""
 
 _EAGER = 16
 """Up to so many outstanding replies a command is written at once; past it, once per turn of the loop.
@@ -105,7 +108,7 @@ class Connection:
             else:
                 future.set_result(reply)
 
-        self.write(hiredis.pack_command(command), resolve)
+        self.write(pack(command), resolve)
         return future
 
     def poll(self) -> None:

@@ -56,7 +56,7 @@ class Hub:
         self,
         streams: Mapping[str, EntryId],
         *,
-        excluded: Collection[EntryId] = frozenset(),
+        excluded: Mapping[str, Collection[EntryId]],
         poll_interval: float,
     ) -> Subscription:
         """Begin to receive what each stream holds behind the ID given with it, and what comes."""

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import hiredis
-
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialler
-from flowchan.broker.connection import Connection, ConnectionLost, Refusal
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.errors import FlowchanError
 from flowchan.wire import keys
@@ -126,9 +124,7 @@ class Lane:
                 tap.ready = True
                 self._packed = None
                 self._kick()
-            elif isinstance(reply, ConnectionLost):
-                self._repair()
-            elif isinstance(reply, Refusal) and reply.code == "BUSYGROUP":
+            elif isinstance(reply, ConnectionLost) or (isinstance(reply, Refusal) and reply.code == "BUSYGROUP"):
                 self._repair()
             else:
                 del self.taps[tap.stream.encode()]
@@ -210,7 +206,7 @@ class Lane:
         block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, min(tap.poll_interval for tap in ready)))
         if self._connection is not None:
             self._connection.patience = block + _GRACE
-        self._packed = hiredis.pack_command(
+        self._packed = pack(
             (
                 *("XREADGROUP", "GROUP", self.group, "1", "COUNT", _COUNT, "BLOCK", int(block * 1000), "NOACK"),
                 *("STREAMS", *(tap.stream for tap in ready), *(">" for _ in ready)),
@@ -272,7 +268,7 @@ class Lane:
         def known(reply: Any) -> None:
             self._client_id = reply if isinstance(reply, int) else None
 
-        connection.write(hiredis.pack_command(("CLIENT", "ID")), known)
+        connection.write(pack(("CLIENT", "ID")), known)
         self._read()
 
     def _lost(self, _: ConnectionLost) -> None:
@@ -292,7 +288,7 @@ class Lane:
     def _create(self, tap: Tap) -> bytes:
         create = ("XGROUP", "CREATE", tap.stream, self.group, str(tap.cursor), "MKSTREAM")
         # NX: a stream that has a time to live got it with its last message.
-        return hiredis.pack_command(create) + hiredis.pack_command(("PEXPIRE", tap.stream, self._retention_ms, "NX"))
+        return pack(create) + pack(("PEXPIRE", tap.stream, self._retention_ms, "NX"))
 
     def _repair(self) -> None:
         """Make every group anew, under a new name, where its listeners stopped; then read again."""
@@ -346,7 +342,7 @@ class Lane:
         else:
             self._after_repair(bool(failed))
 
-    def _after_repair(self, again: bool) -> None:  # noqa: FBT001 - a timer's argument
+    def _after_repair(self, again: bool) -> None:
         self._repairing = False
         self._packed = None
         if again:

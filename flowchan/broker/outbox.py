@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import hiredis
-
 from flowchan.broker.connect import Dialler
-from flowchan.broker.connection import Connection, ConnectionLost, Refusal
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
 from flowchan.wire import keys
@@ -60,7 +58,7 @@ class _Channel:
 
     def __init__(self, stream: str, retention_ms: int) -> None:
         self.sequence = 0
-        self.expire = hiredis.pack_command(("PEXPIRE", stream, retention_ms))
+        self.expire = pack(("PEXPIRE", stream, retention_ms))
 
 
 class Outbox:
@@ -123,7 +121,7 @@ class Outbox:
             command: tuple[Any, ...] = ("XADD", stream, "*", *fields)
         else:
             command = ("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields)
-        packed = hiredis.pack_command(command) + channel.expire
+        packed = pack(command) + channel.expire
         sent = Sent(stream, message_id, channel.sequence, packed, self._loop.create_future())
         self._pending.append(sent)
         if self._connection is not None:
@@ -281,9 +279,7 @@ class Outbox:
                 break
             why = self._dialler.trouble or f"{self._dialler.name} did not answer."
             if sent.written:
-                text = (
-                    f"It is not known whether a message was stored ({sent.where}), nor will it be sent again: {why}"
-                )
+                text = f"It is not known whether a message was stored ({sent.where}), nor will it be sent again: {why}"
                 self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
             else:
                 self._fail(sent, BrokerUnavailable(f"A message was not stored ({sent.where}): {why}"))
@@ -331,7 +327,7 @@ class Outbox:
                 self._open()
 
     def _channel_expire(self, stream: str) -> bytes:
-        return hiredis.pack_command(("PEXPIRE", stream, self._retention_ms))
+        return pack(("PEXPIRE", stream, self._retention_ms))
 
     async def _stored(self, connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
         """The entries of the doubtful messages that are in the stream, by message ID.

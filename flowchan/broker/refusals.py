@@ -5,9 +5,7 @@ from __future__ import annotations
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError
 
-PASSING = frozenset(
-    {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"}
-)
+PASSING = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"})
 """Refusals that end by themselves: a restart, a failover, a full disk that was cleared."""
 
 GONE = frozenset({"NOGROUP", "UNBLOCKED"})

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+import anyio
+
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.refusals import translated
 from flowchan.broker.replay import beginning
@@ -35,7 +37,7 @@ class Subscription:
         hub: Hub,
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, EntryId],
-        excluded: Collection[EntryId],
+        excluded: Mapping[str, Collection[EntryId]],
         poll_interval: float,
     ) -> None:
         self._hub = hub
@@ -44,11 +46,11 @@ class Subscription:
         self._waiters: deque[asyncio.Future[bool]] = deque()
         self._is_closed = False
         self._sources = [
-            Source(hub, stream, after, excluded, poll_interval, self._wake) for stream, after in streams.items()
+            Source(hub, stream, after, excluded[stream], poll_interval, self._wake) for stream, after in streams.items()
         ]
         # Where a replay begins is looked up on the first wait; only a long exclusion makes it worth one.
-        self._has_begun = not excluded
-        self._beginning = asyncio.Lock()
+        self._has_begun = not any(excluded.values())
+        self._beginning = anyio.Lock()
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next entry, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -125,7 +127,7 @@ class Subscription:
                 if source.cursor != keys.FIRST:
                     continue
                 try:
-                    source.cursor = await beginning(self._hub.commands, source.stream, self._excluded)
+                    source.cursor = await beginning(self._hub.commands, source.stream, self._excluded[source.stream])
                 except ConnectionLost:
                     pass  # from the first, then: slower, and just as right
                 except Refusal as refusal:
@@ -215,4 +217,3 @@ class Subscription:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(False)
-

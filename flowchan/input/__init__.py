@@ -1,5 +1,7 @@
 """Typed inputs: from a value to a message and back."""
 
+from __future__ import annotations
+
 from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paused_state
 from flowchan.input.metadata import FlowRunInput, RunInputMetadata
 from flowchan.input.receiver import InputReceiver

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import functools
 import json
 from enum import Enum
 from typing import Any
@@ -14,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import SchemaSerializer, core_schema
 
 from flowchan.errors import EncodeError
-from flowchan.input.types import Body, body_of
+from flowchan.input.types import Body, body_of, remembered
 from flowchan.wire import codec
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
@@ -35,9 +34,7 @@ def body_of_value(value: Any) -> bytes:
     try:
         if body_of(cls) is Body.FIELDS:
             # round_trip: what comes out is valid input again, so without computed fields.
-            return codec.encode(
-                cls.__pydantic_serializer__.to_python(value, by_alias=False, round_trip=True), _plain
-            )
+            return codec.encode(cls.__pydantic_serializer__.to_python(value, by_alias=False, round_trip=True), _plain)
         return codec.encode({"value": _ANY.to_python(value, by_alias=False, round_trip=True)}, _plain)
     except (pydantic_core.PydanticSerializationError, RecursionError, ValueError) as error:
         if isinstance(error, EncodeError):
@@ -59,12 +56,12 @@ def _plain(value: Any) -> Any:
         return pydantic_core.to_jsonable_python(value)
 
 
-@functools.lru_cache(maxsize=256)
+@remembered
 def _adapter(cls: type) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered
 def fingerprint(cls: type) -> str:
     """Eight hex digits that tell one shape of a class's values from another. For people and tools to compare."""
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+import anyio
 from pydantic import ValidationError
 
 from flowchan import bridge
@@ -67,7 +69,7 @@ class InputReceiver(Generic[T_co]):
         self._raise_timeout_error = raise_timeout_error
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
         self._excluded = _entries(self._bodies, exclude_keys)
-        self._last: dict[str, EntryId] = dict.fromkeys(self._bodies, _after(self._bodies, after))
+        self._last = _cursors(self._bodies, after)
         self._ready: deque[Entry] = deque()
         self._bound: tuple[Broker, Subscription] | None = None
         self._release: weakref.finalize[..., Any] | None = None
@@ -170,7 +172,7 @@ class InputReceiver(Generic[T_co]):
             try:
                 entry = self._ready.popleft()
             except IndexError:
-                bridge.call(lambda broker, timeout=timeout: self._fill(broker, timeout), self._settings)
+                bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
             envelope = self._envelope(entry)
             if envelope is not None:
@@ -234,9 +236,7 @@ class InputReceiver(Generic[T_co]):
     def _instance(self, stream: str, body: Any) -> RunInput:
         form = self._bodies[stream]
         if self._unwrap_form is Body.VALUE and form is not Body.VALUE:
-            if form is Body.FIELDS:
-                body = {"value": body}
-            elif isinstance(body, dict) and set(body) != {"value"}:
+            if form is Body.FIELDS or (isinstance(body, dict) and set(body) != {"value"}):
                 body = {"value": body}
             else:
                 # A channel with a name of the user's own: a plain value, or a model of one field `value`.
@@ -255,7 +255,7 @@ class InputReceiver(Generic[T_co]):
 
 async def _answered(broker: Broker) -> None:
     """Wait until the broker has done what it was asked to free."""
-    async with asyncio.timeout(1.0):
+    with anyio.move_on_after(1.0):
         await broker.commands.call("PING")
 
 
@@ -285,28 +285,32 @@ def _seconds(value: float | None, name: str) -> float | None:
     return float(value)
 
 
-def _entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> frozenset[EntryId]:
-    """The entries that excluded keys stand for; a key of no message of these streams excludes nothing."""
-    if exclude_keys is None:
-        return frozenset()
+def _entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, frozenset[EntryId]]:
+    """The entries of each stream that excluded keys stand for; a key of no message there excludes nothing."""
     if isinstance(exclude_keys, str | bytes):
         raise TypeError(f"exclude_keys is an iterable of keys, not one {type(exclude_keys).__name__}.")
-    given = list(exclude_keys)
+    given = list(exclude_keys or ())
     for key in given:
         if not isinstance(key, str):
             raise TypeError(f"exclude_keys is an iterable of strings; one of them is {type(key).__name__}.")
-    found = (keys.entry_of_message_key(stream, key) for stream in streams for key in given)
-    return frozenset(entry for entry in found if entry is not None)
+    return {stream: keys.entries_of_message_keys(stream, given) for stream in streams}
 
 
-def _after(streams: Iterable[str], after: str | None) -> EntryId:
+def _cursors(streams: Iterable[str], after: str | None) -> dict[str, EntryId]:
+    """Behind which entry of each stream to begin."""
     if after is None:
-        return keys.FIRST
-    if isinstance(after, str):
-        for stream in streams:
-            entry = keys.entry_of_message_key(stream, after)
-            if entry is not None:
-                return entry
-    raise InvalidKeyError(
-        f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
-    )
+        return dict.fromkeys(streams, keys.FIRST)
+    places = {stream: keys.entry_of_message_key(stream, after) for stream in streams} if isinstance(after, str) else {}
+    entry = next((entry for entry in places.values() if entry is not None), None)
+    if entry is None:
+        raise InvalidKeyError(
+            f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
+        )
+    cursors: dict[str, EntryId] = {}
+    cursor = entry
+    for stream, place in places.items():
+        cursors[stream] = cursor
+        if place is not None:
+            # Of two entries with one ID the earlier stream's is yielded first, so from here on it is still to come.
+            cursor = entry.before()
+    return cursors

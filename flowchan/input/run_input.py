@@ -33,7 +33,7 @@ from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paus
 from flowchan.input.metadata import FlowRunInput, RunInputMetadata, metadata_of, run_of_key
 from flowchan.input.receiver import InputReceiver
 from flowchan.input.sending import deliver
-from flowchan.input.types import Body, body_of, class_name, members, unwraps
+from flowchan.input.types import Body, body_of, class_name, members, remembered, unwraps
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 
@@ -186,9 +186,7 @@ class RunInput(BaseModel):
         if run is None:
             raise RespondError
         settings = received[3] if isinstance(received, tuple) else None
-        return cast(
-            "Awaitable[RunInputMetadata]", deliver(run_input, run, sender, key_prefix, None, settings)
-        )
+        return cast("Awaitable[RunInputMetadata]", deliver(run_input, run, sender, key_prefix, None, settings))
 
     def send_to(
         self, flow_run_id: UUID | str, sender: str | None = None, key_prefix: str | None = None
@@ -201,7 +199,7 @@ class RunInput(BaseModel):
         cls,
         timeout: float | None = _HOUR,
         poll_interval: float = _POLL,
-        raise_timeout_error: bool = True,  # noqa: FBT001, FBT002 - the documents' signature
+        raise_timeout_error: bool = True,
         exclude_keys: Iterable[str] | None = None,
         key_prefix: str | None = None,
         flow_run_id: UUID | str | None = None,
@@ -262,11 +260,11 @@ class AutomaticRunInput(RunInput, Generic[T]):
         cls,
         timeout: float | None = _HOUR,
         poll_interval: float = _POLL,
-        raise_timeout_error: bool = True,  # noqa: FBT001, FBT002 - the documents' signature
+        raise_timeout_error: bool = True,
         exclude_keys: Iterable[str] | None = None,
         key_prefix: str | None = None,
         flow_run_id: UUID | str | None = None,
-        with_metadata: bool = False,  # noqa: FBT001, FBT002 - likewise
+        with_metadata: bool = False,
         group: str | None = None,
         after: str | None = None,
     ) -> InputReceiver[Any]:
@@ -331,9 +329,7 @@ def send_input(
         SendQueueFull: too many sends wait already.
         BrokerUnavailable, BrokerRefused, SendOutcomeUnknown: from the ``await``, or the sync call.
     """
-    return cast(
-        "Awaitable[RunInputMetadata]", deliver(run_input, flow_run_id, sender, key_prefix, idempotency_key)
-    )
+    return cast("Awaitable[RunInputMetadata]", deliver(run_input, flow_run_id, sender, key_prefix, idempotency_key))
 
 
 @overload
@@ -419,13 +415,13 @@ def receive_input(
     )
 
 
-def _receiver(  # noqa: PLR0913
+def _receiver(
     input_type: Any,
     model: type[RunInput],
-    unwrap: bool,  # noqa: FBT001
+    unwrap: bool,
     timeout: float | None,
     poll_interval: float,
-    raise_timeout_error: bool,  # noqa: FBT001
+    raise_timeout_error: bool,
     exclude_keys: Iterable[str] | None,
     key_prefix: str | None,
     flow_run_id: UUID | str | None,
@@ -450,7 +446,7 @@ def _receiver(  # noqa: PLR0913
     )
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered
 def _upgraded(model_cls: type[BaseModel]) -> type[RunInput]:
     model: Any = pydantic.create_model(
         class_name(model_cls), __base__=(RunInput, model_cls), __module__=model_cls.__module__

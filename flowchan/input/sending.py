@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from types import TracebackType
 from typing import Any
 from uuid import UUID
 
@@ -47,17 +46,11 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
             self._iterator = self.__await__()
         return self._iterator.send(value)
 
-    def throw(
-        self,
-        kind: Any,
-        value: BaseException | object = None,
-        traceback: TracebackType | None = None,
-    ) -> Any:
+    def throw(self, *error: Any) -> Any:
         """Raise within, as in a coroutine."""
         if self._iterator is None:
             self._iterator = self.__await__()
-        error = kind if value is None and traceback is None else value if value is not None else kind()
-        return self._iterator.throw(error)
+        return self._iterator.throw(*error)
 
     def close(self) -> None:
         """Stop waiting; the send goes on."""
@@ -95,7 +88,7 @@ def deliver(
         sender = context.sender if context is not None else None
     once: str | None = None
     if idempotency_key is not None:
-        if not isinstance(idempotency_key, str) or not 1 <= len(idempotency_key) <= 256:  # noqa: PLR2004
+        if not isinstance(idempotency_key, str) or not 1 <= len(idempotency_key) <= 256:
             raise InvalidKeyError("An idempotency key is a string of 1 to 256 characters.")
         once = keys.once(settings.namespace, run, channel, idempotency_key)
     body = body_of_value(value)

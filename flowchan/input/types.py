@@ -37,8 +37,9 @@ from flowchan.wire import keys
 _R = TypeVar("_R")
 
 
-def _remembered(derive: Callable[[type], _R]) -> Callable[[type], _R]:
-    # Sending asks for each value. Declared as it is called: lru_cache itself wants a Hashable, which
+def remembered(derive: Callable[[type], _R]) -> Callable[[type], _R]:
+    """Derive something of a class once; for what sending asks of each value."""
+    # Declared as it is called: lru_cache itself wants a Hashable, which
     # type[object] is not in the eyes of a type checker.
     return functools.lru_cache(maxsize=1024)(derive)
 
@@ -67,7 +68,7 @@ def class_name(cls: type) -> str:
     return f"{name.lower()}AutomaticRunInput"
 
 
-@_remembered
+@remembered
 def body_of(cls: type) -> Body:
     """The form in which a sender puts the values of a plain class on the wire.
 
@@ -76,7 +77,7 @@ def body_of(cls: type) -> Body:
     return Body.FIELDS if issubclass(cls, BaseModel) and not issubclass(cls, RootModel) else Body.VALUE
 
 
-@_remembered
+@remembered
 def channel_of(cls: type) -> str:
     """The channel on which values of exactly this class are sent: ``channel_of(type(value))``."""
     return keys.channel_from_class_name(class_name(cls))

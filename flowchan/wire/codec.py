@@ -24,7 +24,7 @@ Fallback = Callable[[object], object]
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _KEPT_BUFFER = 64 * 1024
-_ALIKE = 256
+_ALIKE = 64
 
 
 def encode(value: object, fallback: Fallback | None = None) -> bytes:
@@ -98,7 +98,7 @@ def _spread(members: list[Any]) -> list[Any]:
 
     The hashes of numbers, UUIDs and tuples are no secret, so a sender can choose members that collide.
     """
-    if len(members) - len(set(map(hash, members))) > _ALIKE:
+    if len(members) > _ALIKE and len(members) - len(set(map(hash, members))) > _ALIKE:
         raise Unreadable("too many keys of a map or members of a set in it have the same hash")
     return members
 
@@ -158,7 +158,7 @@ _own = _Own()
 # --- the long way: a part at a time, knowing where it is ----------------------------------------------
 
 _Place = tuple["_Place | None", "str | int | tuple[int] | None"]
-"""Where a part is: in what, and there under which name, at which index, as the how manieth key, or in a set."""
+"""Where a part is: in what, and there under a name, at an index, at a key of that number, or somewhere in a set."""
 
 _HOLDERS: Mapping[type, int] = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
 _CONTAINERS = frozenset({dict, list, *_HOLDERS})
@@ -197,7 +197,16 @@ class _Outgoing:
             return value
         if kind in _CONTAINERS:
             return self._container(value, place, levels, hashable=hashable)
-        return self.portable(self._simpler(value, place), place, levels, hashable=hashable)
+        for base, (code, write) in extensions.WRITERS.items():
+            if isinstance(value, base):
+                return ExtType(code, _by(write, value, place))
+        for base, plain in _PLAIN.items():
+            if isinstance(value, base):
+                return self.portable(_by(plain, value, place), place, levels, hashable=hashable)
+        sent = _by(self._fallback or _unknown, value, place)
+        if not isinstance(sent, _WITH_FORM):
+            raise _not_serialisable(value, place)
+        return self.portable(sent, place, levels, hashable=hashable)
 
     def _container(self, value: Any, place: _Place | None, levels: int, *, hashable: bool) -> object:
         kind = type(value)
@@ -232,15 +241,24 @@ class _Outgoing:
             return dict(zip(keys, items, strict=True))
         return ExtType(MAP, _own.pack([part for pair in zip(keys, items, strict=True) for part in pair]))
 
-    def _stand_in(self, value: object, place: _Place | None) -> object:
-        if self._fallback is not None:
-            try:
-                sent = self._fallback(value)
-            except Exception:  # noqa: BLE001 - whose words may quote the value
-                sent = value
-            if isinstance(sent, _WITH_FORM):
-                return sent
-        raise _error(place, f"a value of type '{type(value).__name__}' is not serialisable")
+
+def _by(step: Fallback, value: object, place: _Place | None) -> Any:
+    """What a step makes of a value."""
+    try:
+        return step(value)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001, S110 - the user's code, whose words may quote the value
+        pass
+    raise _not_serialisable(value, place)
+
+
+def _unknown(value: object) -> object:
+    return value
+
+
+def _not_serialisable(value: object, place: _Place | None) -> EncodeError:
+    return _error(place, f"a value of type '{type(value).__name__}' is not serialisable")
 
 
 def _text(value: str, place: _Place | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -18,7 +19,6 @@ SENDER_PREFIX = "flowchan.flow-run."
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
-_ENTRY = re.compile(r"(\d{1,20})-(\d{1,20})")
 _SLOTS = 16_384
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
@@ -52,6 +52,10 @@ class EntryId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
+
+    def before(self) -> EntryId:
+        """The greatest ID that is less than this one."""
+        return EntryId(self.ms, self.seq - 1) if self.seq else EntryId(max(self.ms - 1, 0), 2**64 - 1)
 
     @classmethod
     def parse(cls, text: str | bytes) -> EntryId:
@@ -177,12 +181,14 @@ def message_key(stream_key: str, entry: EntryId) -> str:
 
 def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
     """The place of a message in a stream, or None where the key is of no message of this stream."""
-    prefix = address(stream_key).channel + "-"
-    suffix = "-" + _checksum(stream_key)
-    if not (key.startswith(prefix) and key.endswith(suffix)):
-        return None
-    match = _ENTRY.fullmatch(key[len(prefix) : -len(suffix)])
-    return EntryId(int(match[1]), int(match[2])) if match else None
+    return next(iter(entries_of_message_keys(stream_key, (key,))), None)
+
+
+def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> frozenset[EntryId]:
+    """The places of messages in a stream. A key of no message of this stream has none."""
+    channel, checksum = re.escape(address(stream_key).channel), _checksum(stream_key)
+    match = re.compile(rf"{channel}-(\d{{1,20}})-(\d{{1,20}})-{checksum}").fullmatch
+    return frozenset(EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
 
 
 @lru_cache(maxsize=4096)
