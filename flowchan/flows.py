@@ -12,6 +12,7 @@ from flowchan.context import FlowRun, FlowRunContext, new_run_id, stored, within
 from flowchan.logging import show_run_logs
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
@@ -46,9 +47,9 @@ class Flow(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
-        self.description = description if description is not None else inspect.getdoc(fn)
+        self.description = description if description is not None else _docstring(fn)
         self.flow_run_name = flow_run_name
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow; awaited if its function is ``async def``."""
@@ -57,12 +58,20 @@ class Flow(Generic[P, R]):
         with within(self._new_run(args, kwargs)):
             return self.fn(*args, **kwargs)
 
-    def __get__(self, instance: object | None, owner: type | None = None) -> Self:
-        """As a method: a copy of the flow that is bound to the instance."""
-        if instance is None:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Flow[Any, R]:
+        """As a method: the same flow, bound to the instance."""
+        bind = getattr(self.fn, "__get__", None)
+        if instance is None or bind is None:
             return self
-        bound = self.fn.__get__(instance, owner)
-        return type(self)(bound, self.name, self.description, self.flow_run_name)
+        bound = cast("Flow[Any, R]", copy.copy(self))
+        bound.fn = bound.__dict__["__wrapped__"] = bind(instance, owner)
+        return bound
 
     async def _run_async(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         with within(self._new_run(args, kwargs)):
@@ -82,6 +91,13 @@ class Flow(Generic[P, R]):
         if self.flow_run_name is None:
             return None
         return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
+
+
+def _docstring(fn: Callable[..., Any]) -> str | None:
+    # Its own: what inspect.getdoc finds in a base class tells of another function, and it looks for it by
+    # way of the flow that is being made.
+    text = getattr(fn, "__doc__", None)
+    return inspect.cleandoc(text) if text else None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

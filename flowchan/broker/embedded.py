@@ -105,17 +105,14 @@ def stop(settings: Settings, timeout: float = 10.0) -> bool:
         place = _place(settings.home)
         if not _all_private(place):
             return False
-        turn = watchdog.lock(place.start_lock, wait=timeout)
-        if turn is None:
-            raise BrokerUnavailable(f"Another process starts or stops the embedded server of {place.home}.")
-        try:
+        with watchdog.stopping(str(place.folder), wait=timeout) as turn:
+            if not turn:
+                raise BrokerUnavailable(f"Another process starts or stops the embedded server of {place.home}.")
             found = watchdog.held(place.data_lock)
             if found:
                 _shut_down(place, deadline)
             watchdog.clear(str(place.socket), str(place.folder))
             return found
-        finally:
-            watchdog.unlock(turn)
 
 
 class _Place(NamedTuple):
@@ -125,6 +122,7 @@ class _Place(NamedTuple):
     socket: Path
     log: Path
     start_lock: str
+    stop_lock: str
     watchdog_lock: str
     data_lock: str
 
@@ -164,15 +162,25 @@ def _place(home: Path) -> _Place:
         name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
         # Not the environment's TMPDIR: processes that do not share it would not meet.
         address = Path(f"/tmp/flowchan-{os.geteuid()}-{name}/server.sock")  # noqa: S108 - checked by _claim
-    locks = (str(folder / name) for name in (watchdog.START_LOCK, watchdog.WATCHDOG_LOCK, watchdog.DATA_LOCK))
-    return _Place(home, folder, folder / "data", address, folder / "server.log", *locks)
+    return _Place(
+        home,
+        folder,
+        folder / "data",
+        address,
+        folder / "server.log",
+        str(folder / watchdog.START_LOCK),
+        str(folder / watchdog.STOP_LOCK),
+        str(folder / watchdog.WATCHDOG_LOCK),
+        str(folder / watchdog.DATA_LOCK),
+    )
 
 
 def _attached(place: _Place) -> Server | None:
-    """The server if it runs, is ready and looked after: neither a lock nor a process is needed to know."""
+    """The server if it runs, is ready and looked after: no lock is taken to know, and no process started."""
     if _all_private(place) and watchdog.held(place.watchdog_lock) and watchdog.held(place.data_lock):
         answer = _probe(place, _PROBE)
-        if answer and answer.ready:
+        # In this order: see the watchdog, which asks in the other.
+        if answer and answer.ready and not watchdog.held(place.stop_lock):
             return answer.server
     return None
 
@@ -210,8 +218,6 @@ def _settled(place: _Place, silence: _Silence, launch: _Launch | None = None) ->
         holds = watchdog.held(place.data_lock)
         if not holds and not launching:
             return None
-        if holds and not place.socket.exists():
-            _put_back(place)
         answer = _probe(place, min(_PROBE, silence.seconds)) if holds else None
         if answer and answer.ready:
             return answer.server
@@ -335,8 +341,6 @@ def _launch(place: _Place, settings: Settings, command: list[str]) -> Generator[
 
 
 def _shut_down(place: _Place, deadline: float) -> None:
-    if not place.socket.exists():
-        _put_back(place)
     refusal = ""
     try:
         with _connected(place, max(0.01, deadline - time.monotonic())) as connection:
@@ -353,12 +357,6 @@ def _shut_down(place: _Place, deadline: float) -> None:
             f"The embedded server{_process_of(place)} did not stop{': ' if refusal else ''}{refusal}."
             f" Its log is {place.log}."
         )
-
-
-def _put_back(place: _Place) -> None:
-    """Undo the first half of an idle stop whose watchdog was killed in the middle."""
-    with contextlib.suppress(FileNotFoundError):
-        Path(str(place.socket) + watchdog.ASIDE).rename(place.socket)
 
 
 def _connected(place: _Place, timeout: float) -> socket.socket:

@@ -7,16 +7,17 @@ the standard library only, so that it starts in milliseconds and stays small.
 Who may do what is decided by ``flock``, which the kernel gives back when its holder dies, however it dies:
 
 - ``start.lock`` is held while somebody starts or stops a server;
+- ``stop.lock`` is held, beside it, by who stops one;
 - ``watchdog.lock`` is held by the watchdog as long as it lives;
 - ``data.lock`` is held by the server itself (it inherits the open file), so no second one opens its data.
 
-The idle stop cannot take a server away from a client that has just found it. The watchdog takes ``start.lock``
-and moves the socket aside, so that no new client gets in; then it asks the server whether one had come before
-that. If so, the socket is moved back. If not, the server is stopped, and whoever found no socket waits for
-``start.lock`` and starts a server anew.
+The idle stop cannot take a server away from somebody who has just found it. Who looks for a server connects, and
+only then looks whether ``stop.lock`` is held; if it is, he waits for ``start.lock``. The watchdog first takes
+``stop.lock`` and only then asks the server whether anyone has connected of late. So whoever has not seen the lock
+has been seen by the watchdog, which then does not stop the server.
 """
 
-# ruff: noqa: PTH104,PTH106,PTH108,PTH116,PTH118,PTH120 - pathlib would double what this has to import
+# ruff: noqa: PTH106, PTH108, PTH116, PTH118, PTH120 - pathlib would double what this has to import
 from __future__ import annotations
 
 import contextlib
@@ -31,12 +32,13 @@ import time
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import BinaryIO
 
 START_LOCK = "start.lock"
+STOP_LOCK = "stop.lock"
 WATCHDOG_LOCK = "watchdog.lock"
 DATA_LOCK = "data.lock"
-ASIDE = ".stopping"
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 """What a server finds in its environment, whoever starts it."""
 
@@ -134,13 +136,29 @@ def info(text: str) -> dict[str, str]:
 
 
 def clear(address: str, folder: str) -> None:
-    """Remove what is left of a socket; its folder too, where that was made for it alone."""
-    for name in (address, address + ASIDE):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    """Remove a socket that nobody listens at; its folder too, where that was made for it alone."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
     if os.path.dirname(address) != folder:
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(address))
+
+
+@contextlib.contextmanager
+def stopping(folder: str, wait: float = 0.0) -> Generator[bool]:
+    """The turn to stop the server; False if others still have the turn after ``wait`` seconds."""
+    deadline = time.monotonic() + wait
+    taken: list[int] = []
+    try:
+        for name in (START_LOCK, STOP_LOCK):
+            descriptor = lock(os.path.join(folder, name), max(0.0, deadline - time.monotonic()))
+            if descriptor is None:
+                break
+            taken.append(descriptor)
+        yield len(taken) == 2
+    finally:
+        for descriptor in reversed(taken):
+            unlock(descriptor)
 
 
 class Watchdog:
@@ -247,31 +265,13 @@ class Watchdog:
 
     def _retire(self, connection: socket.socket, seen: int) -> bool:
         """Stop the server unless a client has come; whether it was stopped."""
-        try:
-            turn = lock(self._path(START_LOCK))
-        except FileNotFoundError:
-            turn = None  # somebody deletes the folder: the next look will tell
-        if turn is None:
-            return False
-        aside = self.address + ASIDE
-        stopped = False
-        try:
-            os.rename(self.address, aside)
-            # Twice: by the second answer the server has taken in whoever had connected before the first question.
-            census(connection)
-            if census(connection) == (1, seen):
+        with contextlib.suppress(FileNotFoundError), stopping(self.folder) as turn:
+            if turn and census(connection) == (1, seen):
                 log(f"no client for {self.idle:g} s, the server is stopped")
-                stopped = self._shut_down(connection)
-        except FileNotFoundError:
-            pass  # as above
-        finally:
-            if stopped:
-                clear(self.address, self.folder)
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(aside, self.address)
-            unlock(turn)
-        return stopped
+                if self._shut_down(connection):
+                    clear(self.address, self.folder)
+                    return True
+        return False  # also if somebody deletes the folder: the next look will tell
 
     def _shut_down(self, connection: socket.socket) -> bool:
         # NOSAVE leaves out a snapshot, which is not used here; the append-only file is written and synced.

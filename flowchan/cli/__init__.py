@@ -1,21 +1,11 @@
-"""``flowchan`` on the command line. Each noun has a file of its own, which is imported when its command is given."""
+"""``flowchan`` on the command line: one noun a file, and nothing that a command does not need is imported for it."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from cyclopts import App, CycloptsError
-
-from flowchan import __version__
 from flowchan.errors import FlowchanError
-
-app = App(
-    name="flowchan",
-    help="Typed two-way channels for running code, over Redis Streams.",
-    version=__version__,
-)
-app.command("flowchan.cli.demo:demo")
 
 
 def main() -> None:
@@ -24,6 +14,10 @@ def main() -> None:
     The exit code is 0 if that went well, 1 if not (standard error says why, in one line where it can), 2 if the
     arguments make no sense, 130 after Ctrl-C, 141 if whoever read the output has left, as ``head`` does.
     """
+    from cyclopts import CycloptsError  # noqa: PLC0415 - 100 ms, which the demo's other process does not need
+
+    from flowchan.cli.app import app  # noqa: PLC0415
+
     try:
         app(exit_on_error=False)
     except CycloptsError:

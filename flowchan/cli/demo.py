@@ -1,12 +1,14 @@
-"""``flowchan demo``: two processes talk. The two flows are all that it takes; the rest of this file starts them."""
+"""``flowchan demo``: two processes talk. The two flows are what it is about; what follows them starts them."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 
 from flowchan import flow, receive_input, sync
 from flowchan.cli import terminal
-from flowchan.cli.peer import Peer
+from flowchan.cli.peer import Peer, run_as_peer
 from flowchan.context import get_run_context
 
 EXIT_SIGNAL = "__EXIT__"
@@ -28,13 +30,48 @@ def sender(greeter_flow_run: Peer) -> None:
     receiver = sync.receive_input(str, timeout=None)
     while True:
         name = terminal.ask("What is your name? ")
-        if not name:
+        if name == "":
             continue
-        if name in ("q", "quit", EXIT_SIGNAL):
+        if name in (None, "q", "quit", EXIT_SIGNAL):
             sync.send_input(EXIT_SIGNAL, flow_run_id=greeter_flow_run.id)
             print("Goodbye!")
             return
-        started = time.perf_counter()
-        sync.send_input(name, flow_run_id=greeter_flow_run.id)
+        greeter_id = greeter_flow_run.id
+        asked_at = time.perf_counter()
+        sync.send_input(name, flow_run_id=greeter_id)
         greeting = receiver.next()
-        terminal.show_answer(greeting, time.perf_counter() - started)
+        show(greeting, time.perf_counter() - asked_at)
+
+
+def show(greeting: str, seconds: float) -> None:
+    """Print an answer, and how long it took."""
+    from rich.text import Text  # noqa: PLC0415 - the greeter's process has no use for it
+
+    terminal.output().print(Text.assemble(greeting, (f"  {seconds * 1000:.1f} ms", "dim")))
+
+
+def demo() -> None:
+    """Talk to a greeter that runs in a process of its own.
+
+    You type names, and it greets each; q, quit or Ctrl-D ends both. Names may also be piped in:
+
+        printf 'andrew\nmarvin\nq\n' | flowchan demo
+
+    The two meet at a server that flowchan starts for you, or at the one that FLOWCHAN_URL names.
+    """
+    terminal.prepare()
+    # A broker that cannot be reached is told of now, before anybody has typed anything.
+    with contextlib.suppress(TimeoutError):
+        sync.receive_input(str, flow_run_id="demo", timeout=0).next()
+    with Peer("greeter", __name__) as peer:
+        if terminal.is_a_person():
+            terminal.output().print(f"The greeter is process {peer.pid}. It greets whom you name; q ends it.", style="dim")
+        try:
+            sender(peer)
+        except KeyboardInterrupt:
+            print()  # the shell's prompt begins a line
+            sys.exit(130)
+
+
+if __name__ == "__main__":
+    run_as_peer(greeter)

@@ -355,16 +355,20 @@ def test_the_watchdog_stops_nothing_while_a_process_has_the_turn(home: Path) -> 
     eventually(lambda: gone(server.pid))
 
 
-def test_an_idle_stop_that_was_killed_half_way_is_undone(home: Path) -> None:
-    server = embedded.ensure(Settings(home=home))
-    add(server, 1)
-    kill(*watchdogs(home))
-    server.socket.rename(f"{server.socket}{watchdog.ASIDE}")
+def test_who_asks_while_a_stop_is_being_decided_waits_for_the_decision(home: Path) -> None:
+    settings = Settings(home=home)
+    server = embedded.ensure(settings)
+    with ThreadPoolExecutor(1) as pool:
+        with watchdog.stopping(str(home / "embedded"), wait=5) as turn:
+            assert turn
+            asked = pool.submit(embedded.ensure, settings)
+            with client(server) as connection:
+                before = connection.info("stats")["total_connections_received"]
+                # It looks again and again …
+                eventually(lambda: connection.info("stats")["total_connections_received"] > before + 3)
+            assert not asked.done()
 
-    again = embedded.ensure(Settings(home=home))
-
-    assert again == server
-    assert numbers(again) == [1]
+        assert asked.result(20) == server
 
 
 def test_stop_ends_all_and_keeps_the_data(home: Path) -> None:
@@ -524,7 +528,7 @@ def test_leftovers_of_a_crash_do_not_matter(home: Path) -> None:
     add(server, 1)
     kill(*watchdogs(home), server.pid)
     assert server.socket.exists()
-    for name in (watchdog.START_LOCK, watchdog.WATCHDOG_LOCK, watchdog.DATA_LOCK, "server.pid"):
+    for name in (watchdog.START_LOCK, watchdog.STOP_LOCK, watchdog.WATCHDOG_LOCK, watchdog.DATA_LOCK, "server.pid"):
         (home / "embedded" / name).write_text("1")
 
     assert numbers(embedded.ensure(settings)) == [1]

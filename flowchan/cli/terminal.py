@@ -1,0 +1,47 @@
+"""The terminal, or what stands in for it: a pipe, a file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def is_a_person() -> bool:
+    """Whether somebody types, rather than a pipe or a file being read."""
+    return sys.stdin.isatty()
+
+
+def prepare() -> None:
+    """Make the most of what there is: lines that can be edited; characters that cannot be shown do no harm."""
+    for stream in (sys.stdin, sys.stdout):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401, PLC0415 - input() uses it where it was imported
+
+
+@functools.cache
+def output() -> Console:
+    """Standard output. What is printed is printed as it is, at any length."""
+    from rich.console import Console  # noqa: PLC0415 - 50 ms, which not every process wants to spend
+
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def ask(question: str) -> str | None:
+    """A line from standard input without the space around it; None at its end, which is Ctrl-D for a person.
+
+    The question is shown if somebody is there to read it.
+    """
+    try:
+        return input(question if is_a_person() else "").strip()
+    except EOFError:
+        if is_a_person():
+            print()
+        return None

@@ -1,0 +1,119 @@
+"""A real server of the tests' own, that can be killed, started again and held up."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flowchan.broker.binary import usable
+
+_PATIENCE = 20.0
+
+
+@functools.cache
+def binary() -> Path:
+    """The server that flowchan itself would embed."""
+    return next(usable(None)).path
+
+
+class Server:
+    """A server on a unix socket in a temporary folder (and on a port of localhost, if asked for)."""
+
+    def __init__(self, *options: str, tcp: bool = False, append_only: bool = True) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fct-", dir="/tmp")
+        self.folder = Path(self._folder.name)
+        self.socket = self.folder / "s"
+        self.port = _free_port() if tcp else 0
+        self._options = ["--appendonly", "yes" if append_only else "no", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start on whatever data is there; it answers when this returns."""
+        self.launch()
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
+                client.ping()
+                return self
+            assert self._process is not None
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.005)
+
+    def launch(self) -> None:
+        """Start, and do not wait until it answers."""
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            [
+                binary(),
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.folder),
+                *("--save", "", "--logfile", self.folder / "log", "--repl-diskless-sync-delay", "0"),
+                *self._options,
+            ],
+            start_new_session=True,  # Ctrl-C on the tests is for the tests
+        )
+
+    def kill(self) -> None:
+        """As a crash or the kernel would end it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Hold it up: connections stay, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    def client(self) -> redis.Redis:
+        """A plain client; one connection, which is made when it is used first."""
+        return redis.Redis(
+            unix_socket_path=str(self.socket), single_connection_client=True, retry=Retry(NoBackoff(), 0)
+        )
+
+    def close(self) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
