@@ -122,6 +122,11 @@ def _targets(found: _Found) -> list[Target]:
 
     return [
         compared("flowchan / redis-py asyncio, on uvloop", contenders.FLOWCHAN, contenders.REDIS_PY, 1.25, 1.0),
+        compared(
+            "flowchan / redis-py asyncio with its default timeout, on uvloop",
+            contenders.FLOWCHAN,
+            contenders.REDIS_PY_AS_IT_COMES,
+        ),
         compared("flowchan.sync / flowchan on uvloop", contenders.FLOWCHAN_SYNC, contenders.FLOWCHAN, 2.0),
         compared(
             "flowchan / redis-py asyncio, on plain asyncio",

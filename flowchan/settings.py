@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from flowchan.errors import InvalidSettingError
 
@@ -18,6 +18,11 @@ _PREFIX = "FLOWCHAN_"
 _SECRET = {"url"}
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _absolute(path: Path) -> Path:
+    # Once: a program that changes its folder later keeps its server.
+    return path.expanduser().absolute()
 
 
 def _default_home() -> Path:
@@ -52,7 +57,7 @@ class Settings(BaseModel):
     retention: Seconds = 7 * 24 * 3600.0
     """Seconds that a channel is kept after its last message."""
 
-    home: Path = Field(default_factory=_default_home)
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(default_factory=_default_home, validate_default=True)
     """The folder of the embedded server's data."""
 
     server_bin: Path | None = None

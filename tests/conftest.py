@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,10 @@ import redis
 
 from flowchan import bridge
 from flowchan.broker import broker
+from tests.support.proxy import Proxy
 from tests.support.server import Server
+from tests.support.streams import Streams
 from tests.support.waiting import eventually
-
-ASYNCIO = pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")
-UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")
-
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
@@ -45,6 +44,7 @@ def make_server() -> Iterator[Callable[..., Server]]:
         return servers[-1].start()
 
     yield make
+    end_of_bridge()
     for server in servers:
         server.close()
 
@@ -83,6 +83,28 @@ def _shared_client(shared_server: Server) -> Iterator[redis.Redis]:
 def client(_shared_client: redis.Redis) -> redis.Redis:
     """A plain redis-py client of the shared server, to look at what flowchan does there."""
     return _shared_client
+
+
+@pytest.fixture
+def streams(client: redis.Redis, namespace: str) -> Streams:
+    """What the streams of this test hold on the shared server."""
+    return Streams(client, namespace)
+
+
+@pytest.fixture
+def make_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Proxy]]:
+    """Puts a proxy before a server's socket; what the test sends from then on goes through it."""
+    proxies: list[Proxy] = []
+
+    def make(upstream: Path) -> Proxy:
+        proxies.append(Proxy(upstream))
+        monkeypatch.setenv("FLOWCHAN_URL", proxies[-1].url)
+        return proxies[-1]
+
+    yield make
+    end_of_bridge()
+    for proxy in proxies:
+        proxy.close()
 
 
 @pytest.fixture(autouse=True)

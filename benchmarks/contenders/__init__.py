@@ -19,6 +19,7 @@ class Contender(NamedTuple):
 SOCKETS = Contender("blocking sockets", "sockets:Sockets", Loop.NONE)
 HIREDIS = Contender("hiredis, bare protocol", "bare_protocol:BareProtocol", Loop.UVLOOP)
 REDIS_PY = Contender("redis-py asyncio", "redis_py:Asyncio", Loop.UVLOOP)
+REDIS_PY_AS_IT_COMES = Contender("redis-py asyncio, defaults", "redis_py:AsyncioAsItComes", Loop.UVLOOP)
 REDIS_PY_ON_ASYNCIO = Contender("redis-py asyncio", "redis_py:Asyncio", Loop.ASYNCIO)
 REDIS_PY_SYNC = Contender("redis-py sync", "redis_py:Sync", Loop.NONE)
 FLOWCHAN = Contender("flowchan, str", "typed:Text", Loop.UVLOOP)
@@ -31,6 +32,7 @@ CONTENDERS = (
     SOCKETS,
     HIREDIS,
     REDIS_PY,
+    REDIS_PY_AS_IT_COMES,
     FLOWCHAN,
     FLOWCHAN_MODEL,
     FLOWCHAN_UNAWAITED,

@@ -62,7 +62,9 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
             code = str(error).split(" ", 1)[0]
             raise BrokerRefused(f"{name} refused the connection: {error}", code=code) from None
         except (redis.RedisError, OSError) as error:
-            raise _unavailable(settings, name, error) from None
+            if settings.url is not None:
+                raise _unavailable(settings, name, error) from None
+            reason = error  # it may have stopped just now: the next turn starts it again
         else:
             return sock, name
         if time.monotonic() + _RETRY_PAUSE > deadline:
@@ -148,7 +150,8 @@ def _unavailable(settings: Settings, name: str, error: Exception) -> BrokerUnava
         reason = "it is still loading its data"
     elif isinstance(error, (redis.TimeoutError, TimeoutError)):
         reason = f"no answer within {settings.connect_timeout:g} s"
-    return BrokerUnavailable(f"{name} cannot be reached: {reason}. Is it running, and is FLOWCHAN_URL right?")
+    hint = "Is it running, and is FLOWCHAN_URL right?" if settings.url else f"Its log is in {settings.home}."
+    return BrokerUnavailable(f"{name} cannot be reached: {reason}. {hint}")
 
 
 Ready = Callable[[Connection | FlowchanError], None]

@@ -227,7 +227,8 @@ class Lane:
                 tap = self.taps.get(key)
                 if tap is not None:
                     tap.feed(entries)
-        self._read()
+        # After those who were woken: what they send now goes out before the next read.
+        self._loop.call_soon(self._read)
 
     def _refused(self, refusal: Refusal) -> None:
         if refusal.code in GONE and self._departed:

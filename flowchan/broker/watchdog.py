@@ -341,7 +341,7 @@ def main() -> None:
     """Detach from whoever started this, then be the watchdog."""
     folder, address, idle, *command = sys.argv[1:]
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o077)
     os.chdir("/")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 
-from flowchan import flow, receive_input, sync
+from flowchan import bridge, flow, receive_input, sync
 from flowchan.cli import terminal
+from flowchan.cli.echo import echo
 from flowchan.cli.peer import Peer, run_as_peer
 from flowchan.context import get_run_context
 
@@ -51,26 +50,20 @@ def show(greeting: str, seconds: float) -> None:
 
 
 def demo() -> None:
-    """Talk to a greeter that runs in a process of its own.
+    r"""Talk to a greeter that runs in a process of its own.
 
-    You type names, and it greets each; q, quit or Ctrl-D ends both. Names may also be piped in:
+    You type names and it greets each; q, quit or Ctrl-D ends both. Names may also be piped in:
 
         printf 'andrew\nmarvin\nq\n' | flowchan demo
 
-    The two meet at a server that flowchan starts for you, or at the one that FLOWCHAN_URL names.
+    The two processes meet at a server that flowchan starts for you, or at the one that FLOWCHAN_URL names.
     """
     terminal.prepare()
-    # A broker that cannot be reached is told of now, before anybody has typed anything.
-    with contextlib.suppress(TimeoutError):
-        sync.receive_input(str, flow_run_id="demo", timeout=0).next()
+    bridge.call(lambda _: echo())  # before anybody has typed anything, for this is where a missing broker is noticed
     with Peer("greeter", __name__) as peer:
         if terminal.is_a_person():
-            terminal.output().print(f"The greeter is process {peer.pid}. It greets whom you name; q ends it.", style="dim")
-        try:
-            sender(peer)
-        except KeyboardInterrupt:
-            print()  # the shell's prompt begins a line
-            sys.exit(130)
+            terminal.output().print(f"The greeter is process {peer.pid}. It greets whom you name; q ends.", style="dim")
+        sender(peer)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
+from flowchan.cli.echo import echo
 from flowchan.errors import FlowchanError
 
 _FAREWELL = 5.0  # seconds that a peer may take to end
@@ -99,6 +100,7 @@ def run_as_peer(flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """
 
     async def run() -> None:
+        await echo()  # so that the first who talks to it need not wait for the broker
         running = asyncio.ensure_future(flow())
 
         def left() -> None:

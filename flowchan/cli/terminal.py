@@ -41,7 +41,9 @@ def ask(question: str) -> str | None:
     """
     try:
         return input(question if is_a_person() else "").strip()
-    except EOFError:
+    except Exception as error:
         if is_a_person():
-            print()
-        return None
+            print()  # whatever is printed next begins a line
+        if isinstance(error, EOFError):
+            return None
+        raise

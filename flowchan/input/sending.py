@@ -26,19 +26,20 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
     coroutine where one is asked for, as in ``asyncio.create_task``.
     """
 
-    __slots__ = ("_is_watched", "_iterator", "_sender", "_sent")
+    __slots__ = ("_is_told", "_iterator", "_sender", "_sent")
 
     def __init__(self, sent: Sent, sender: str | None) -> None:
         self._sent = sent
         self._sender = sender
-        self._is_watched = False
+        self._is_told = False
         self._iterator: Generator[Any, Any, RunInputMetadata] | None = None
 
     def __await__(self) -> Generator[Any, Any, RunInputMetadata]:
-        self._is_watched = True
         sent = self._sent
-        entry = yield from sent.future.__await__()
-        return metadata_of(sent.stream, entry, self._sender)
+        if not sent.future.done():
+            yield from _end_of(sent.future)
+        self._is_told = True
+        return metadata_of(sent.stream, sent.future.result(), self._sender)
 
     def send(self, value: Any) -> Any:
         """Go on, as a coroutine does."""
@@ -58,12 +59,24 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
             self._iterator.close()
 
     def __del__(self) -> None:
-        if self._is_watched:
+        if self._is_told:
             return
         if self._sent.error is not None:
             log_failure(self._sent)
         else:
             self._sent.is_unwatched = True
+
+
+def _end_of(future: asyncio.Future[Any]) -> asyncio.Future[None]:
+    """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
+    end: asyncio.Future[None] = future.get_loop().create_future()
+
+    def wake(_: asyncio.Future[Any]) -> None:
+        if not end.done():
+            end.set_result(None)
+
+    future.add_done_callback(wake)
+    return end
 
 
 def deliver(
@@ -94,13 +107,7 @@ def deliver(
     body = body_of_value(value)
     schema = fingerprint(cls)
 
-    def put(broker: Broker) -> Sent:
-        return broker.outbox.send(stream, sender, schema, {}, body, once)
+    def send(broker: Broker) -> Sending:
+        return Sending(broker.outbox.send(stream, sender, schema, {}, body, once), sender)
 
-    if calls_are_async():
-        return Sending(put(broker_of_this_loop(settings)), sender)
-
-    def put_and_wait(broker: Broker) -> asyncio.Future[keys.EntryId]:
-        return put(broker).future
-
-    return metadata_of(stream, bridge.call(put_and_wait, settings), sender)
+    return send(broker_of_this_loop(settings)) if calls_are_async() else bridge.call(send, settings)

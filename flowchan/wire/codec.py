@@ -104,12 +104,17 @@ def _spread(members: list[Any]) -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, Unreadable):
+        return str(error)
     if isinstance(error, UnicodeDecodeError):
         return "it holds text that is not UTF-8"
     if isinstance(error, TypeError):
         return "it holds a key or a member of a set that cannot be one"
-    # msgpack's own errors name lengths and types, and Unreadable is ours.
-    return str(error).rstrip(".") if isinstance(error, ValueError) and str(error) else "it is not msgpack"
+    if isinstance(error, msgpack.ExtraData):
+        return limits.MORE_BEHIND
+    if "map key" in str(error):
+        return "it holds a map with a key that is no text"
+    return "it is not msgpack, or not all of it"
 
 
 def _packed_as_it_is(value: object) -> bytes | None:

@@ -128,7 +128,7 @@ def _untagged(payload: bytes) -> tuple[str, str | None, int]:
     text, *tags = payload.decode("ascii").split("[")
     name, fold = None, 0
     for number, tag in enumerate(tags):
-        if tag[-1:] != "]" or tag[0] == "!":
+        if tag[-1:] != "]" or tag[0] in "]!":
             raise ValueError
         if tag == "fold=1]":
             fold = 1

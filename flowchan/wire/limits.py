@@ -14,8 +14,12 @@ MAX_DEPTH = 64
 MAX_EXPANSION = 32
 """How many times its own size, or a MiB where it is smaller, a body may weigh."""
 
-LIGHT = 128 * 1024
-"""Bytes up to which no body can weigh too much: none of its bytes brings more than 140."""
+LIGHT = 64 * 1024
+"""Bytes up to which no body can weigh too much: a byte brings at most 360, as an empty map in a set."""
+
+MORE_BEHIND = "there is more behind its end"
+_CUT_SHORT = "it ends before its last value does"
+_MISFIT = "the length of an extension is not that of what it holds"
 
 _MIB = 1024 * 1024
 _SHORT = 4096
@@ -74,9 +78,6 @@ def trouble_with(body: bytes) -> str | None:
         return _CUT_SHORT
 
 
-_CUT_SHORT = "it ends before its last value does"
-
-
 def _walk(body: bytes) -> str | None:  # noqa: C901 - one loop: a call for each value would double its time
     sizes, weights = _SIZES, _WEIGHTS
     at, weight, left = 0, 0, 1
@@ -118,15 +119,18 @@ def _walk(body: bytes) -> str | None:  # noqa: C901 - one loop: a call for each 
                 continue
             if len(around) == MAX_DEPTH:
                 return f"it nests more than {MAX_DEPTH} levels deep"
-            around.append((left, end))
-            left = count
+            if count:
+                around.append((left, end))
+                left = count
+            elif end and at != end:
+                return _MISFIT
         if not around:
             break
         left, end = around.pop()
         if end and at != end:
-            return "the length of an extension is not that of what it holds"
+            return _MISFIT
     if at != len(body):
-        return _CUT_SHORT if at > len(body) else "there is more behind its end"
+        return _CUT_SHORT if at > len(body) else MORE_BEHIND
     if weight > MAX_EXPANSION * max(len(body), _MIB):
         return "it consists of too many small values, which would take too much memory"
     return None

@@ -254,6 +254,7 @@ os.umask(0)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print(embedded.ensure(Settings(home=sys.argv[1], server_bin=os.environ["FLOWCHAN_SERVER_BIN"])).pid)
 """
 
@@ -269,7 +270,8 @@ print(embedded.ensure(Settings(home=sys.argv[1], server_bin=os.environ["FLOWCHAN
     assert soft == hard
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     os.kill(int(ran.stdout), signal.SIGTERM)
-    eventually(lambda: gone(int(ran.stdout)))
+    eventually(lambda: not processes(home))
+    assert f"server {int(ran.stdout)} ended with status 0" in (home / "embedded" / "server.log").read_text()
 
 
 def test_it_keeps_no_pipe_open_and_stands_in_no_folder(base: Path, home: Path) -> None:

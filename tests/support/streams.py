@@ -1,0 +1,39 @@
+"""A look at streams with plain redis-py: what is stored, by what flowchan says of itself in docs/wire-format.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import redis
+
+from flowchan.wire import keys
+
+CHANNEL = "numbers"
+
+
+class Streams:
+    """The streams of one namespace."""
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self.client = client
+        self._namespace = namespace
+
+    def key(self, run: str, channel: str = CHANNEL) -> str:
+        return keys.stream(self._namespace, run, channel)
+
+    def values(self, run: str, channel: str = CHANNEL) -> list[Any]:
+        """What was sent to a run, oldest first."""
+        entries: Any = self.client.xrange(self.key(run, channel))
+        return [msgpack.unpackb(fields[b"body"])["value"] for _, fields in entries]
+
+    def length(self, run: str, channel: str = CHANNEL) -> int:
+        return int(self.client.xlen(self.key(run, channel)))  # type: ignore[arg-type]
+
+    def groups(self) -> int:
+        """How many consumer groups there are in all."""
+        found: list[bytes] = list(self.client.scan_iter(f"{self._namespace}:*", count=1000, _type="stream"))
+        with self.client.pipeline(transaction=False) as pipe:
+            for key in found:
+                pipe.xinfo_groups(key)
+            return sum(len(groups) for groups in pipe.execute())
