@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
 def quantile(values: Iterable[float], part: float) -> float:
@@ -12,9 +13,18 @@ def quantile(values: Iterable[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times theirs ours is: the median over rounds of each round's ratio.
+class Ratio(NamedTuple):
+    """The quartiles of a ratio over rounds: half of all rounds lie between the outer two."""
+
+    low: float
+    median: float
+    high: float
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """How many times theirs ours is, round by round.
 
     What one round had in common (a busy neighbour, a slow clock) falls out of its ratio.
     """
-    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
+    each = [our / their for our, their in zip(ours, theirs, strict=True)]
+    return Ratio(quantile(each, 0.25), statistics.median(each), quantile(each, 0.75))

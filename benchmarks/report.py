@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from benchmarks.figures import Ratio
 
 Row = Mapping[str, "str | float"]
 RESULTS = Path(__file__).parent / "results"
@@ -35,9 +37,17 @@ class Target:
     at_most: float | None = None
     aim: float | None = None
     unit: str = ""
+    between: tuple[float, float] | None = None
+    """Where half of all rounds were, if it is a ratio."""
+
+    @classmethod
+    def of_ratio(cls, what: str, ratio: Ratio, at_most: float | None = None, aim: float | None = None) -> Self:
+        return cls(what, ratio.median, at_most, aim, between=(ratio.low, ratio.high))
 
     def __str__(self) -> str:
         text = f"{self.what}: {self.reached:.3g}{self.unit and f' {self.unit}'}"
+        if self.between is not None:
+            text += f", half of all rounds {self.between[0]:.2f} to {self.between[1]:.2f}"
         if self.at_most is None:
             return text
         wanted = f"at most {self.at_most:g}" + (f", aim {self.aim:g}" if self.aim is not None else "")

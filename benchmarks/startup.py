@@ -65,8 +65,8 @@ def run(*, quick: bool = False, out: Path | None = None) -> None:
         environment=about,
         rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
         targets=[
-            Target(f"{_NAMES} / {_THEIRS}", figures.ratio(found[_NAMES], found[_THEIRS]), 1.5),
-            Target(f"{_BARE} / {_THEIRS} (defers its work)", figures.ratio(found[_BARE], found[_THEIRS])),
+            Target.of_ratio(f"{_NAMES} / {_THEIRS}", figures.ratio(found[_NAMES], found[_THEIRS]), 1.5),
+            Target.of_ratio(f"{_BARE} / {_THEIRS} (defers its work)", figures.ratio(found[_BARE], found[_THEIRS])),
             Target(_COLD, statistics.median(found[_COLD]), 500, unit="ms"),
             Target(_ATTACH, statistics.median(found[_ATTACH]), 20, unit="ms"),
         ],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
 
 from flowchan.context import open_run
 from flowchan.errors import InvalidSettingError
-from flowchan.input import InputReceiver, RunInputMetadata, receive_input, send_input
+from flowchan.input import AutomaticRunInput, InputReceiver, RunInputMetadata, receive_input, send_input
 from flowchan.settings import Settings, chosen
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Channels:
@@ -33,9 +36,12 @@ class Channels:
         given = {"url": url, "namespace": namespace, **settings}
         known = Settings.from_environment().model_dump()
         try:
-            self.settings = Settings(**{**known, **{name: value for name, value in given.items() if value is not None}})
-        except ValueError as error:
-            raise InvalidSettingError(f"A setting cannot be used: {error}") from None
+            self.settings = Settings.model_validate(
+                {**known, **{name: value for name, value in given.items() if value is not None}}
+            )
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            raise InvalidSettingError(f"{problem['loc'][0]} cannot be used: {problem['msg']}.") from None
 
     def __repr__(self) -> str:
         return f"Channels(namespace={self.settings.namespace!r})"
@@ -57,6 +63,21 @@ class Channels:
             return send_input(run_input, flow_run_id, sender, key_prefix, idempotency_key)
 
     @overload
+    def receive_input(  # type: ignore[overload-overlap] # a model is a T, too: the first that fits holds
+        self,
+        input_type: type[M],
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        with_metadata: bool = ...,
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[M]: ...
+
+    @overload
     def receive_input(
         self,
         input_type: type[T],
@@ -66,7 +87,23 @@ class Channels:
         exclude_keys: Iterable[str] | None = ...,
         key_prefix: str | None = ...,
         flow_run_id: UUID | str | None = ...,
-        with_metadata: bool = ...,
+        *,
+        with_metadata: Literal[True],
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[AutomaticRunInput[T]]: ...
+
+    @overload
+    def receive_input(
+        self,
+        input_type: type[T],
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        with_metadata: Literal[False] = ...,
         group: str | None = ...,
         after: str | None = ...,
     ) -> InputReceiver[T]: ...

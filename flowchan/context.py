@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def calls_are_async() -> bool:
 
 
 @contextlib.contextmanager
-def blocking() -> Iterator[None]:
+def blocking() -> Generator[None]:
     """Have verbs block within the block, whatever runs in this thread."""
     token = _blocking.set(True)
     try:
@@ -130,7 +130,7 @@ def blocking() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def within(context: FlowRunContext, settings: Settings | None = None) -> Iterator[FlowRunContext]:
+def within(context: FlowRunContext, settings: Settings | None = None) -> Generator[FlowRunContext]:
     """Make a run the current one within the block.
 
     It keeps to the settings that hold where it begins: the environment is not read again for each call.
@@ -195,7 +195,13 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> FlowRun:
-        self._exits.enter_context(within(FlowRunContext(self._flow_run), self._settings))
+        around = current_run()
+        if around is None:
+            context = FlowRunContext(self._flow_run)
+        else:
+            # Within a flow it is still the flow's function that decides whether a call blocks.
+            context = FlowRunContext(self._flow_run, is_async=around.is_async, loop=around.loop)
+        self._exits.enter_context(within(context, self._settings))
         return self._flow_run
 
     def __exit__(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from flowchan.context import FlowRun, FlowRunContext, new_run_id, stored, within
-from flowchan.logging import show_run_logs
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -52,6 +51,9 @@ class Flow(Generic[P, R]):
         self.flow_run_name = flow_run_name
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
+    def __repr__(self) -> str:
+        return f"<flow {self.name!r}>"
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow; awaited if its function is ``async def``."""
         if self.is_async:
@@ -84,7 +86,6 @@ class Flow(Generic[P, R]):
     def _new_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowRunContext:
         parameters = inspect.signature(self.fn).bind(*args, **kwargs)
         parameters.apply_defaults()
-        show_run_logs()
         run = FlowRun(new_run_id(), self._run_name(parameters.arguments), self.name)
         return FlowRunContext(run, self, parameters.arguments, self.is_async, _running_loop())
 

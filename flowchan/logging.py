@@ -21,22 +21,20 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_run_logger() -> RunLogger:
-    """The current run's logger.
+    """The current run's logger. Its lines are seen on standard error, unless the program has set logging up.
 
     Raises:
         MissingRunError: the caller is in no run.
     """
     run = get_run_context().flow_run
+    _show()
     known = {"flow_run_id": str(run.id), "flow_run_name": run.name, "flow_name": run.flow_name or ""}
     return RunLogger(_RUNS, known)
 
 
-def show_run_logs() -> None:
-    """Have what runs log be seen on standard error, unless the program has set logging up itself.
-
-    The lines are the flow's own words, which its author expects to read. What the library has to say goes
-    where the program's logging sends it.
-    """
+def _show() -> None:
+    # The lines are the flow's own words, which its author expects to read. What the library has to say goes
+    # where the program's logging sends it.
     if _RUNS.hasHandlers():
         return
     handler = logging.StreamHandler()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
@@ -80,14 +80,11 @@ class Settings(BaseModel):
         Raises:
             InvalidSettingError: one cannot be used; names it, and its value unless that may be secret.
         """
-        return _read(
-            tuple(
-                (field, os.environ[_PREFIX + field.upper()])
-                for field in cls.model_fields
-                if os.environ.get(_PREFIX + field.upper())
-            )
-        )
+        return _read(tuple(map(os.environ.get, _VARIABLES)))
 
+
+# With what the default of `home` is made of, for a setting is read again when its variable has changed.
+_VARIABLES = (*(_PREFIX + field.upper() for field in Settings.model_fields), "XDG_DATA_HOME", "HOME")
 
 _chosen: ContextVar[Settings | None] = ContextVar("flowchan_settings", default=None)
 
@@ -102,7 +99,7 @@ def current_settings() -> Settings:
 
 
 @contextlib.contextmanager
-def chosen(settings: Settings) -> Iterator[None]:
+def chosen(settings: Settings) -> Generator[None]:
     """Have these settings hold within the block."""
     token = _chosen.set(settings)
     try:
@@ -112,11 +109,12 @@ def chosen(settings: Settings) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=64)
-def _read(values: tuple[tuple[str, str], ...]) -> Settings:
+def _read(surroundings: tuple[str | None, ...]) -> Settings:
+    values = {field: value for field, value in zip(Settings.model_fields, surroundings, strict=False) if value}
     try:
-        return Settings.model_validate(dict(values))
+        return Settings.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = str(problem["loc"][0])
-        value = "" if field in _SECRET else f" ({dict(values).get(field)!r})"
+        value = "" if field in _SECRET else f" ({values.get(field)!r})"
         raise InvalidSettingError(f"{_PREFIX}{field.upper()}{value} cannot be used: {problem['msg']}.") from None

@@ -6,8 +6,10 @@ They block whatever runs in the calling thread. On a running event loop they hol
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from flowchan.context import blocking, open_run
 from flowchan.flows import flow
@@ -15,10 +17,15 @@ from flowchan.input import run_input as dual
 from flowchan.input.keyset import Keyset
 from flowchan.input.metadata import RunInputMetadata
 from flowchan.input.receiver import InputReceiver as _InputReceiver
+from flowchan.input.types import unwraps
 from flowchan.logging import get_run_logger
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+M = TypeVar("M", bound=BaseModel)
+
+_HOUR = 3600.0
+_POLL = 10.0
 
 
 class InputReceiver(_InputReceiver[T_co]):
@@ -59,11 +66,67 @@ class RunInput(dual.RunInput):
             return cast("RunInputMetadata", super().send_to(flow_run_id, sender, key_prefix))
 
     @classmethod
-    def receive(  # type: ignore[override]
-        cls, *args: Any, **kwargs: Any
+    def receive(
+        cls,
+        timeout: float | None = _HOUR,
+        poll_interval: float = _POLL,
+        raise_timeout_error: bool = True,
+        exclude_keys: Iterable[str] | None = None,
+        key_prefix: str | None = None,
+        flow_run_id: UUID | str | None = None,
+        group: str | None = None,
+        after: str | None = None,
     ) -> InputReceiver[Self]:
         """As :meth:`flowchan.RunInput.receive`."""
-        return _plain(super().receive(*args, **kwargs))
+        return dual.receiver_of(
+            InputReceiver,
+            cls,
+            timeout,
+            poll_interval,
+            raise_timeout_error,
+            exclude_keys,
+            key_prefix,
+            flow_run_id,
+            group,
+            after,
+            unwrap=False,
+        )
+
+
+class AutomaticRunInput(  # pyright: ignore[reportIncompatibleMethodOverride]
+    RunInput, dual.AutomaticRunInput[T], Generic[T]
+):
+    """:class:`flowchan.input.AutomaticRunInput`, whose verbs block."""
+
+    __flowchan_type__: ClassVar[Any] = Any
+
+    @classmethod
+    def receive(  # type: ignore[override]
+        cls,
+        timeout: float | None = _HOUR,
+        poll_interval: float = _POLL,
+        raise_timeout_error: bool = True,
+        exclude_keys: Iterable[str] | None = None,
+        key_prefix: str | None = None,
+        flow_run_id: UUID | str | None = None,
+        with_metadata: bool = False,
+        group: str | None = None,
+        after: str | None = None,
+    ) -> InputReceiver[Any]:
+        """As :meth:`flowchan.input.AutomaticRunInput.receive`."""
+        return dual.receiver_of(
+            InputReceiver,
+            cls,
+            timeout,
+            poll_interval,
+            raise_timeout_error,
+            exclude_keys,
+            key_prefix,
+            flow_run_id,
+            group,
+            after,
+            unwrap=not with_metadata,
+        )
 
 
 def send_input(
@@ -79,8 +142,8 @@ def send_input(
 
 
 @overload
-def receive_input(
-    input_type: type[T],
+def receive_input(  # type: ignore[overload-overlap] # a model is a T, too: the first that fits holds
+    input_type: type[M],
     timeout: float | None = ...,
     poll_interval: float = ...,
     raise_timeout_error: bool = ...,
@@ -90,22 +153,90 @@ def receive_input(
     with_metadata: bool = ...,
     group: str | None = ...,
     after: str | None = ...,
+) -> InputReceiver[M]: ...
+
+
+@overload
+def receive_input(
+    input_type: type[T],
+    timeout: float | None = ...,
+    poll_interval: float = ...,
+    raise_timeout_error: bool = ...,
+    exclude_keys: Iterable[str] | None = ...,
+    key_prefix: str | None = ...,
+    flow_run_id: UUID | str | None = ...,
+    *,
+    with_metadata: Literal[True],
+    group: str | None = ...,
+    after: str | None = ...,
+) -> InputReceiver[AutomaticRunInput[T]]: ...
+
+
+@overload
+def receive_input(
+    input_type: type[T],
+    timeout: float | None = ...,
+    poll_interval: float = ...,
+    raise_timeout_error: bool = ...,
+    exclude_keys: Iterable[str] | None = ...,
+    key_prefix: str | None = ...,
+    flow_run_id: UUID | str | None = ...,
+    with_metadata: Literal[False] = ...,
+    group: str | None = ...,
+    after: str | None = ...,
 ) -> InputReceiver[T]: ...
 
 
 @overload
-def receive_input(input_type: Any, *args: Any, **kwargs: Any) -> InputReceiver[Any]: ...
+def receive_input(
+    input_type: Any,
+    timeout: float | None = ...,
+    poll_interval: float = ...,
+    raise_timeout_error: bool = ...,
+    exclude_keys: Iterable[str] | None = ...,
+    key_prefix: str | None = ...,
+    flow_run_id: UUID | str | None = ...,
+    with_metadata: bool = ...,
+    group: str | None = ...,
+    after: str | None = ...,
+) -> InputReceiver[Any]: ...
 
 
-def receive_input(input_type: Any, *args: Any, **kwargs: Any) -> InputReceiver[Any]:
+def receive_input(
+    input_type: Any,
+    timeout: float | None = _HOUR,
+    poll_interval: float = _POLL,
+    raise_timeout_error: bool = True,
+    exclude_keys: Iterable[str] | None = None,
+    key_prefix: str | None = None,
+    flow_run_id: UUID | str | None = None,
+    with_metadata: bool = False,
+    group: str | None = None,
+    after: str | None = None,
+) -> InputReceiver[Any]:
     """As :func:`flowchan.receive_input`."""
-    return _plain(dual.receive_input(input_type, *args, **kwargs))
+    return dual.receiver_of(
+        InputReceiver,
+        dual.model_of(input_type, RunInput, AutomaticRunInput),
+        timeout,
+        poll_interval,
+        raise_timeout_error,
+        exclude_keys,
+        key_prefix,
+        flow_run_id,
+        group,
+        after,
+        unwrap=unwraps(input_type) and not with_metadata,
+    )
 
 
-def _plain(receiver: _InputReceiver[T]) -> InputReceiver[T]:
-    # The same object with the same state; only what next() returns is another.
-    receiver.__class__ = InputReceiver
-    return cast("InputReceiver[T]", receiver)
-
-
-__all__ = ["InputReceiver", "RunInput", "flow", "get_run_logger", "open_run", "receive_input", "send_input"]
+__all__ = [
+    "AutomaticRunInput",
+    "InputReceiver",
+    "RunInput",
+    "flow",
+    "get_run_logger",
+    "open_run",
+    "receive_input",
+    "send_input",
+]

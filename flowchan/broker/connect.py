@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import random
+import secrets
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,7 +21,7 @@ from redis.connection import UnixDomainSocketConnection, parse_url
 from redis.exceptions import AuthenticationError, AuthorizationError
 from redis.retry import Retry
 
-from flowchan.broker.connection import Connection
+from flowchan.broker.connection import Connection, Identity
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
 from flowchan.settings import Settings
 from flowchan.wire import keys
@@ -34,11 +35,17 @@ _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _RETRY_PAUSE = 0.05
 
 
-def dial(settings: Settings) -> tuple[socket.socket, str]:
-    """Open a socket to the broker, blocking: authenticated, on its database, speaking RESP2.
+class Dialled(NamedTuple):
+    """An open socket to the broker: authenticated, on its database, speaking RESP2."""
 
-    Returns:
-        The socket, and the server's name as a person may read it: never with a password.
+    sock: socket.socket
+    identity: Identity | None
+    name: str
+    """The server's, as a person may read it: never with a password."""
+
+
+def dial(settings: Settings) -> Dialled:
+    """Open a socket to the broker, blocking.
 
     Raises:
         InvalidSettingError: the URL is none.
@@ -51,6 +58,7 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
         try:
             connection.connect()
             _agree_on_partitions(connection, settings, name)
+            identity = _identity(connection)
             # redis-py has no public way to give its socket away; the name has stood since its version 2.
             sock: socket.socket = connection._sock  # noqa: SLF001
             connection._sock = None  # noqa: SLF001
@@ -66,7 +74,7 @@ def dial(settings: Settings) -> tuple[socket.socket, str]:
                 raise _unavailable(settings, name, error) from None
             reason = error  # it may have stopped just now: the next turn starts it again
         else:
-            return sock, name
+            return Dialled(sock, identity, name)
         if time.monotonic() + _RETRY_PAUSE > deadline:
             raise _unavailable(settings, name, reason)
         time.sleep(_RETRY_PAUSE)
@@ -101,6 +109,14 @@ def _agree_on_partitions(connection: Any, settings: Settings, name: str) -> None
     _agreed.add(settings)
 
 
+def _identity(connection: Any) -> Identity | None:
+    connection.send_command("CLIENT", "ID")
+    try:
+        return Identity(connection.read_response(), connection.client_name)
+    except redis.ResponseError:
+        return None
+
+
 def _prepare(settings: Settings) -> tuple[Any, str]:
     common: dict[str, Any] = {
         "protocol": 2,
@@ -109,7 +125,7 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
         # A retry below the outbox would store a message twice.
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
-        "client_name": "flowchan",
+        "client_name": f"flowchan-{secrets.token_hex(6)}",
     }
     if settings.url is None:
         from flowchan.broker import embedded  # noqa: PLC0415 - not imported by who has a server of their own
@@ -204,21 +220,21 @@ class Dialler:
             self._attempt(self._waiting.popleft())
 
     def _attempt(self, ready: Ready) -> None:
-        def back_on_loop(done: ThreadFuture[tuple[socket.socket, str]]) -> None:
+        def back_on_loop(done: ThreadFuture[Dialled]) -> None:
             try:
                 self._loop.call_soon_threadsafe(self._attempted, done, ready)
             except RuntimeError:  # the loop ended meanwhile
                 if done.exception() is None:
-                    done.result()[0].close()
+                    done.result().sock.close()
 
         _threads().submit(dial, self.settings).add_done_callback(back_on_loop)
 
-    def _attempted(self, done: ThreadFuture[tuple[socket.socket, str]], ready: Ready) -> None:
+    def _attempted(self, done: ThreadFuture[Dialled], ready: Ready) -> None:
         error = done.exception()
         if error is not None:
             self._failed(error, ready)
             return
-        sock, self.name = done.result()
+        sock, identity, self.name = done.result()
         if self._closed:
             sock.close()
             ready(BrokerUnavailable("This client was closed."))
@@ -226,7 +242,7 @@ class Dialler:
         if self.trouble is not None:
             logger.warning("%s is back.", self.name)
         self.trouble, self._was_there = None, True
-        ready(Connection(self._loop, sock, REPLY_PATIENCE))
+        ready(Connection(self._loop, sock, identity, REPLY_PATIENCE))
         waiting, self._waiting = self._waiting, deque()
         for other in waiting:
             self._attempt(other)

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import hiredis
 
@@ -26,6 +26,15 @@ that a thousand sends in one turn are one system call and one wake-up of the ser
 
 _FLUSH_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
+
+
+class Identity(NamedTuple):
+    """What the server calls a connection."""
+
+    id: int
+    """Unique as long as the server runs."""
+    name: str
+    """Unique among all connections of all clients."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the server, on its way to where it is translated
@@ -48,9 +57,13 @@ class Connection:
     stands between a reply and its handler, and nothing of it is left to warn about when a loop ends.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, patience: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, identity: Identity | None, patience: float
+    ) -> None:
         """Take over ``sock``; ``patience`` is for how many seconds a reply may be outstanding."""
         sock.setblocking(False)  # noqa: FBT003 - socket's own signature
+        self.identity = identity
+        """None where the server does not tell."""
         self.patience = patience
         self.lost: Callable[[ConnectionLost], None] | None = None
         """Called once, when the connection ends without :meth:`close`."""

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from flowchan.broker.connect import Dialler
-from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
+from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
 from flowchan.wire import keys
@@ -20,7 +20,9 @@ from flowchan.wire.envelope import Envelope, to_fields
 logger = logging.getLogger(__name__)
 
 _PASSING_PAUSE = 0.5
-_LOOK_BACK = 256
+_FIRST_PAGE = 4
+_LARGEST_PAGE = 256
+_PAGE_BYTES = 4 * 1024 * 1024
 _STREAMS_KEPT = 10_000
 _SEND_ONCE = (resources.files(__package__) / "scripts" / "send_once.lua").read_text()
 
@@ -29,17 +31,24 @@ class Sent:
     """One send under way, and in the end the ID of its entry or why there is none."""
 
     __slots__ = (
-        "deadline", "entry", "error", "future", "is_unwatched", "message_id", "packed", "sequence", "stream", "written",
+        "deadline", "entry", "error", "future", "is_unwatched", "message_id", "number", "packed", "refusal", "sequence",
+        "stream", "written",
     )  # fmt: skip
 
-    def __init__(self, stream: str, message_id: str, sequence: int, packed: bytes, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, number: int, stream: str, message_id: str, sequence: int, packed: bytes, future: asyncio.Future[Any]
+    ) -> None:
+        self.number = number
         self.stream = stream
         self.message_id = message_id
         self.sequence = sequence
         self.packed = packed
         self.future = future
         self.written = False
+        """Whether it may be stored: it was given to a connection, and not refused."""
+        self.refusal: Refusal | None = None
         self.deadline = 0.0
+        """When to give up; 0 while nothing is wrong."""
         self.entry: keys.EntryId | None = None
         self.error: FlowchanError | None = None
         self.is_unwatched = False
@@ -80,7 +89,10 @@ class Outbox:
         self._pending: deque[Sent] = deque()
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
         self._counter = 0
+        self._doubtful: Identity | None = None
         self._settling: asyncio.Task[None] | None = None
+        self._drains: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._is_closed = False
         self._expiry: asyncio.TimerHandle | None = None
         self._expire_refused = False
 
@@ -122,13 +134,13 @@ class Outbox:
         else:
             command = ("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields)
         packed = pack(command) + channel.expire
-        sent = Sent(stream, message_id, channel.sequence, packed, self._loop.create_future())
+        sent = Sent(self._counter, stream, message_id, channel.sequence, packed, self._loop.create_future())
         self._pending.append(sent)
         if self._connection is not None:
             self._write(sent)
         else:
-            sent.deadline = self._loop.time() + self._settings.send_timeout
             self._open()
+            self._set_deadlines()
         return sent
 
     def is_idle(self) -> bool:
@@ -140,11 +152,14 @@ class Outbox:
         if self._pending:
             if self._connection is None:
                 self._open()
-            # They end in order, so the last one's end is everyone's.
-            await asyncio.wait([self._pending[-1].future])
+            # Not their own futures: a caller who was cancelled has cancelled his, and the send goes on.
+            ended: asyncio.Future[None] = self._loop.create_future()
+            self._drains.append((self._pending[-1].number, ended))
+            await ended
 
     def close(self) -> None:
         """End the connection. What is still pending fails."""
+        self._is_closed = True
         if self._settling is not None:
             self._settling.cancel()
         if self._expiry is not None:
@@ -194,7 +209,8 @@ class Outbox:
         connection.write(sent.packed, stored, kept)
 
     def _refused(self, sent: Sent, reply: Refusal) -> None:
-        if reply.code in PASSING and self._loop.time() < (sent.deadline or self._first_deadline(sent)):
+        if reply.code in PASSING and not 0.0 < sent.deadline < self._loop.time():
+            sent.written, sent.refusal = False, reply
             # The ones behind it were refused for the same reason or must not overtake it: start over.
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -204,10 +220,6 @@ class Outbox:
             self._set_deadlines()
             return
         self._fail(sent, translated(reply, self._dialler.name, sent.where))
-
-    def _first_deadline(self, sent: Sent) -> float:
-        sent.deadline = self._loop.time() + self._settings.send_timeout
-        return sent.deadline
 
     def _succeed(self, sent: Sent) -> None:
         self._forget(sent)
@@ -229,14 +241,17 @@ class Outbox:
             pending.popleft()
         elif sent in pending:
             pending.remove(sent)
+        while self._drains and not (pending and pending[0].number <= self._drains[0][0]):
+            _, ended = self._drains.popleft()
+            if not ended.done():
+                ended.set_result(None)
 
     # --- the connection --------------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._connection is None and not self._opening and self._settling is None:
+        if self._connection is None and not self._opening and self._settling is None and not self._is_closed:
             self._opening = True
             self._dialler.open(self._opened)
-            self._set_deadlines()
 
     def _opened(self, connection: Connection | FlowchanError) -> None:
         self._opening = False
@@ -244,7 +259,11 @@ class Outbox:
             for sent in list(self._pending):
                 self._fail(sent, connection)
             return
+        if self._is_closed:
+            connection.close()
+            return
         connection.lost = self._lost
+        connection.patience = min(connection.patience, self._settings.send_timeout)
         if any(sent.written for sent in self._pending):
             self._settling = self._loop.create_task(self._settle(connection))
         else:
@@ -252,15 +271,16 @@ class Outbox:
 
     def _begin(self, connection: Connection) -> None:
         self._connection = connection
+        self._doubtful = connection.identity
         for sent in self._pending:
             if not sent.written:
-                sent.deadline = 0.0
                 self._write(sent)
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
         if self._pending:
             self._open()
+            self._set_deadlines()
 
     def _set_deadlines(self) -> None:
         now = self._loop.time()
@@ -278,7 +298,9 @@ class Outbox:
             if sent.deadline > now:
                 break
             why = self._dialler.trouble or f"{self._dialler.name} did not answer."
-            if sent.written:
+            if sent.refusal is not None and not sent.written:
+                self._fail(sent, translated(sent.refusal, self._dialler.name, sent.where))
+            elif sent.written:
                 text = f"It is not known whether a message was stored ({sent.where}), nor will it be sent again: {why}"
                 self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
             else:
@@ -290,20 +312,14 @@ class Outbox:
     async def _settle(self, connection: Connection) -> None:
         """Find out which of the doubtful sends were stored before the connection was lost."""
         try:
+            await self._fence(connection)
             by_stream: dict[str, list[Sent]] = {}
             for sent in self._pending:
-                if sent.written:
+                if sent.written and sent.entry is None:
                     by_stream.setdefault(sent.stream, []).append(sent)
+            stored: dict[str, keys.EntryId] = {}
             for stream, doubtful in by_stream.items():
-                stored = await self._stored(connection, stream, doubtful)
-                for sent in doubtful:
-                    sent.entry = stored.get(sent.message_id)
-                    if sent.entry is not None:
-                        # Its time to live may not have been set: the two commands could be cut apart.
-                        connection.write(self._channel_expire(stream), _ignore)
-                        self._succeed(sent)
-                    else:
-                        sent.written = False
+                stored |= await self._stored(connection, stream, doubtful)
         except ConnectionLost:
             self._settling = None
             self._open()
@@ -319,15 +335,42 @@ class Outbox:
                     text = f"It is not known whether a message was stored ({sent.where}): {why}"
                     self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
                 self._open()
+        except asyncio.CancelledError:
+            # The end of the loop cancels every task, and only then waits until all has been stored.
+            self._settling = None
+            connection.lost = None
+            connection.close()
+            self._open()
+            raise
         else:
             self._settling = None
+            for sent in [sent for sent in self._pending if sent.written]:
+                sent.entry = sent.entry or stored.get(sent.message_id)
+                if sent.entry is None:
+                    sent.written = False
+                else:
+                    # Its time to live may not have been set: the two commands could be cut apart.
+                    connection.write(pack(("PEXPIRE", sent.stream, self._retention_ms)), _ignore)
+                    self._succeed(sent)
             if connection.is_open:
                 self._begin(connection)
             else:
                 self._open()
 
-    def _channel_expire(self, stream: str) -> bytes:
-        return pack(("PEXPIRE", stream, self._retention_ms))
+    async def _fence(self, connection: Connection) -> None:
+        """End the lost connection at the server too: what it still holds of it would be stored after the look."""
+        if self._doubtful is None:
+            return
+        number, name = self._doubtful
+        try:
+            # A server that was started anew counts anew, so the ID alone may be somebody else's.
+            about = await connection.call("CLIENT", "LIST", "ID", number)
+            if f" name={name} ".encode() in about:
+                await connection.call("CLIENT", "KILL", "ID", number)
+        except Refusal as refusal:
+            if refusal.code in PASSING:
+                raise
+        self._doubtful = None
 
     async def _stored(self, connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
         """The entries of the doubtful messages that are in the stream, by message ID.
@@ -338,9 +381,10 @@ class Outbox:
         first = min(sent.sequence for sent in doubtful)
         ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
         found: dict[str, keys.EntryId] = {}
-        end = "+"
+        end, count = "+", _FIRST_PAGE
         while True:
-            page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", _LOOK_BACK)
+            page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
+            largest = 1
             for entry_id, fields in page:
                 entry = dict(zip(fields[::2], fields[1::2], strict=False))
                 message_id = entry.get(b"id", b"")
@@ -348,9 +392,11 @@ class Outbox:
                     found[message_id.decode()] = keys.EntryId.parse(entry_id)
                 elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
                     return found
-            if len(page) < _LOOK_BACK or len(found) == len(wanted):
+                largest = max(largest, len(fields[-1]))
+            if len(page) < count or len(found) == len(wanted):
                 return found
             end = "(" + page[-1][0].decode()
+            count = max(1, min(_LARGEST_PAGE, count * 4, _PAGE_BYTES // largest))
 
 
 def log_failure(sent: Sent) -> None:

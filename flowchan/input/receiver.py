@@ -19,7 +19,8 @@ from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.source import Entry
 from flowchan.broker.subscription import Subscription
 from flowchan.context import calls_are_async
-from flowchan.errors import DecodeError, InvalidKeyError
+from flowchan.errors import BrokerUnavailable, DecodeError, InvalidKeyError
+from flowchan.input.body import instance_of, is_made_for_a_type
 from flowchan.input.types import Body
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
@@ -37,6 +38,13 @@ _REMEMBERED = 1024
 _AHEAD = 64
 
 
+class _ClosedError(RuntimeError):
+    """A receiver was closed by whom it belongs to; one that waits in a loop leaves the loop."""
+
+    def __init__(self) -> None:
+        super().__init__("The receiver was closed.")
+
+
 class InputReceiver(Generic[T_co]):
     """Yields the messages of one run that fit one type, from the first on, then as they come.
 
@@ -44,7 +52,8 @@ class InputReceiver(Generic[T_co]):
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
     ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
     behind it. It can be used from async and from sync code, from several tasks and threads: each message
-    goes to one of them.
+    goes to one of them. It may move from one event loop to another (all synchronous code shares one), but is
+    waited for on one at a time.
     """
 
     def __init__(
@@ -62,6 +71,7 @@ class InputReceiver(Generic[T_co]):
         after: str | None,
     ) -> None:
         self._model = model
+        self._is_carrier = is_made_for_a_type(model)
         self._settings = settings
         self._unwrap = unwrap
         self._timeout = _seconds(timeout, "timeout")
@@ -75,6 +85,7 @@ class InputReceiver(Generic[T_co]):
         self._release: weakref.finalize[..., Any] | None = None
         self._seen: set[str] = set()
         self._seen_in_order: deque[str] = deque()
+        self._waiting = 0
         self._is_closed = False
 
     # --- what users call -------------------------------------------------------------------------
@@ -87,6 +98,7 @@ class InputReceiver(Generic[T_co]):
             ValidationError: one came and does not fit the type.
             DecodeError: one came and cannot be read.
             BrokerUnavailable: the time is up, and the broker cannot be reached.
+            RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
         if calls_are_async():
             return self._next()
@@ -96,12 +108,10 @@ class InputReceiver(Generic[T_co]):
         return self
 
     async def __anext__(self) -> T_co:
-        if self._is_closed:
-            raise StopAsyncIteration
         try:
             return await self._next()
-        except TimeoutError:
-            if self._raise_timeout_error:
+        except (TimeoutError, _ClosedError) as end:
+            if isinstance(end, TimeoutError) and self._raise_timeout_error:
                 raise
             raise StopAsyncIteration from None
 
@@ -109,12 +119,10 @@ class InputReceiver(Generic[T_co]):
         return self
 
     def __next__(self) -> T_co:
-        if self._is_closed:
-            raise StopIteration
         try:
             return self._next_blocking()
-        except TimeoutError:
-            if self._raise_timeout_error:
+        except (TimeoutError, _ClosedError) as end:
+            if isinstance(end, TimeoutError) and self._raise_timeout_error:
                 raise
             raise StopIteration from None
 
@@ -155,10 +163,7 @@ class InputReceiver(Generic[T_co]):
         deadline = None if self._timeout is None else broker.loop.time() + self._timeout
         timeout = self._timeout
         while True:
-            if self._ready:
-                entry = self._ready.popleft()
-            else:
-                entry = await self._subscription(broker).get(timeout)
+            entry = self._buffered() or await self._wait(broker, timeout)
             envelope = self._envelope(entry)
             if envelope is not None:
                 return self._value(entry, envelope)
@@ -169,9 +174,8 @@ class InputReceiver(Generic[T_co]):
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         timeout = self._timeout
         while True:
-            try:
-                entry = self._ready.popleft()
-            except IndexError:
+            entry = self._buffered()
+            if entry is None:
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
             envelope = self._envelope(entry)
@@ -182,16 +186,35 @@ class InputReceiver(Generic[T_co]):
 
     async def _fill(self, broker: Broker, timeout: float | None) -> None:  # noqa: ASYNC109 - passed on
         # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
+        self._ready.append(await self._wait(broker, timeout))
+        self._ready.extend(self._subscription(broker).take_ready(_AHEAD))
+
+    def _buffered(self) -> Entry | None:
+        if self._ready:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                return self._ready.popleft()
+        return None
+
+    async def _wait(self, broker: Broker, timeout: float | None) -> Entry:  # noqa: ASYNC109 - likewise
         subscription = self._subscription(broker)
-        self._ready.append(await subscription.get(timeout))
-        self._ready.extend(subscription.take_ready(_AHEAD))
+        self._waiting += 1
+        try:
+            return await subscription.get(timeout)
+        except BrokerUnavailable:
+            if self._is_closed:
+                raise _ClosedError from None
+            raise
+        finally:
+            self._waiting -= 1
 
     def _subscription(self, broker: Broker) -> Subscription:
         bound = self._bound
         if bound is not None and bound[0] is broker:
             return bound[1]
         if self._is_closed:
-            raise RuntimeError("The receiver was closed.")
+            raise _ClosedError
+        if self._waiting:
+            raise RuntimeError("The receiver is waited for on another event loop. Make one for each loop.")
         self._unbind()
         last = dict(self._last)
         for entry in self._ready:
@@ -235,22 +258,18 @@ class InputReceiver(Generic[T_co]):
 
     def _instance(self, stream: str, body: Any) -> RunInput:
         form = self._bodies[stream]
-        if self._unwrap_form is Body.VALUE and form is not Body.VALUE:
+        if self._is_carrier and form is not Body.VALUE:
             if form is Body.FIELDS or (isinstance(body, dict) and set(body) != {"value"}):
                 body = {"value": body}
             else:
                 # A channel with a name of the user's own: a plain value, or a model of one field `value`.
                 try:
-                    return self._model.model_validate(body, by_name=True, by_alias=False)
+                    return instance_of(self._model, body)
                 except ValidationError:
                     with contextlib.suppress(ValidationError):
-                        return self._model.model_validate({"value": body}, by_name=True, by_alias=False)
+                        return instance_of(self._model, {"value": body})
                     raise
-        return self._model.model_validate(body, by_name=True, by_alias=False)
-
-    @property
-    def _unwrap_form(self) -> Body:
-        return Body.VALUE if getattr(self._model, "__flowchan_automatic__", False) else Body.FIELDS
+        return instance_of(self._model, body)
 
 
 async def _answered(broker: Broker) -> None:

@@ -19,7 +19,7 @@ import copy
 import functools
 import json
 from collections.abc import Awaitable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
 
 import pydantic
@@ -29,19 +29,22 @@ from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.context import calls_are_async, run_or_current
 from flowchan.errors import RespondError
+from flowchan.input.body import is_made_for_a_type
 from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paused_state
 from flowchan.input.metadata import FlowRunInput, RunInputMetadata, metadata_of, run_of_key
 from flowchan.input.receiver import InputReceiver
 from flowchan.input.sending import deliver
-from flowchan.input.types import Body, body_of, class_name, members, remembered, unwraps
+from flowchan.input.types import Body, body_of, class_name, members, unwraps
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound="RunInput")
+K = TypeVar("K", bound=InputReceiver[Any])
 
 _HOUR = 3600.0
 _POLL = 10.0
@@ -58,8 +61,14 @@ class RunInput(BaseModel):
     # A slot, not a private attribute: those cost a microsecond for each instance.
     __slots__ = ("_received",)
     __flowchan_input__: ClassVar[bool] = True
-    __flowchan_automatic__: ClassVar[bool] = False
     __flowchan_description__: ClassVar[str | None] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "metadata" in cls.model_fields:
+            # A field of the model's own. The property would be asked first; this is not.
+            cls.metadata = None  # type: ignore[assignment,method-assign]
 
     @property
     def metadata(self) -> RunInputMetadata:
@@ -114,8 +123,7 @@ class RunInput(BaseModel):
 
         async def fetched(broker: Broker) -> Any:
             (response,) = await broker.fetch(key, [keyset["response"]])
-            values = json.loads(response) if response is not None else {}
-            instance = cls.model_validate(values)
+            instance = cls() if response is None else cls.model_validate_json(response)
             _remember(
                 instance,
                 RunInputMetadata.model_validate(
@@ -137,7 +145,7 @@ class RunInput(BaseModel):
         Raises:
             ValidationError: the input does not fit this class.
         """
-        instance = cls.model_validate(flow_run_input.decoded_value)
+        instance = cls.model_validate_json(flow_run_input.value)
         metadata = RunInputMetadata(
             key=flow_run_input.key,
             sender=flow_run_input.sender,
@@ -162,14 +170,17 @@ class RunInput(BaseModel):
             field = copy.copy(known)
             field.default, field.default_factory = default, None
             # pydantic merges what stands in here, not what the attributes say.
-            field._attributes_set = {**known._attributes_set, "default": default}  # noqa: SLF001
-            field._attributes_set.pop("default_factory", None)  # noqa: SLF001
+            given = {**known._attributes_set, "default": default}  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            given.pop("default_factory", None)
+            field._attributes_set = given  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             fields[name] = (known.annotation, field)
-        model = pydantic.create_model(cls.__name__, __base__=cls, __module__=cls.__module__, **fields)
+        model: Any = pydantic.create_model(cls.__name__, __base__=cls, __module__=cls.__module__, **fields)
         model.__doc__ = cls.__doc__
         if description is not None:
             model.__flowchan_description__ = description
-        return model
+        if is_made_for_a_type(cls):
+            model.__flowchan_type__ = cls.__dict__["__flowchan_type__"]
+        return cast("type[Self]", model)
 
     def respond(
         self, run_input: Any, sender: str | None = None, key_prefix: str | None = None
@@ -207,10 +218,9 @@ class RunInput(BaseModel):
         after: str | None = None,
     ) -> InputReceiver[Self]:
         """Receive what a run is sent of this class; as :func:`receive_input`."""
-        return _receiver(
+        return receiver_of(
+            InputReceiver,
             cls,
-            cls,
-            False,
             timeout,
             poll_interval,
             raise_timeout_error,
@@ -219,12 +229,16 @@ class RunInput(BaseModel):
             flow_run_id,
             group,
             after,
+            unwrap=False,
         )
 
     @classmethod
     def subclass_from_base_model_type(cls, model_cls: type[BaseModel]) -> type[RunInput]:
-        """``<Name>RunInput``: a RunInput that is the given model too. The model's own config wins."""
-        return _upgraded(model_cls)
+        """``<Name>RunInput``: a RunInput that is the given model too. The model's own config and fields win.
+
+        The same model gives the same class each time.
+        """
+        return _upgraded(cls, model_cls)
 
     @classmethod
     def _delivered(cls, instance: Any) -> Any:
@@ -238,11 +252,26 @@ class RunInput(BaseModel):
 
 
 class AutomaticRunInput(RunInput, Generic[T]):
-    """The RunInput that flowchan makes for a plain type: it has one field, ``value``."""
+    """The RunInput that flowchan makes for a plain type: it has one field, ``value``.
 
-    __flowchan_automatic__: ClassVar[bool] = True
+    ``AutomaticRunInput[str]`` is the class that carries what is sent as a plain ``str``: sending an instance
+    of it is sending its value, and it receives what a sender of a ``str`` sends. A subclass with a name of
+    its own has a channel of its own, as any RunInput has.
+    """
+
+    __flowchan_type__: ClassVar[Any] = Any
 
     value: T
+
+    @classmethod
+    def __class_getitem__(cls, _type: Any) -> Any:
+        """The class for a type; where the type is a parameter, pydantic's generic one."""
+        is_open = isinstance(_type, TypeVar) or (
+            not isinstance(_type, type) and bool(getattr(_type, "__parameters__", ()))
+        )
+        if is_open or cls.__dict__.get("__flowchan_type__") is not Any:
+            return super().__class_getitem__(_type)  # pyright: ignore[reportArgumentType]
+        return cls.subclass_from_type(_type)
 
     @classmethod
     def subclass_from_type(cls, _type: Any) -> type[AutomaticRunInput[Any]]:
@@ -251,12 +280,58 @@ class AutomaticRunInput(RunInput, Generic[T]):
         The same type gives the same class each time.
         """
         try:
-            return _automatic(_type)
+            return _automatic(cls, _type)
         except TypeError:  # an annotation that cannot be hashed, such as one with a list in its metadata
-            return _new_automatic(_type)
+            return _new_automatic(cls, _type)
+
+    @overload  # type: ignore[override]
+    @classmethod
+    def receive(
+        cls,
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        *,
+        with_metadata: Literal[True],
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[Self]: ...
+
+    @overload
+    @classmethod
+    def receive(
+        cls,
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        with_metadata: Literal[False] = ...,
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[T]: ...
+
+    @overload
+    @classmethod
+    def receive(
+        cls,
+        timeout: float | None = ...,
+        poll_interval: float = ...,
+        raise_timeout_error: bool = ...,
+        exclude_keys: Iterable[str] | None = ...,
+        key_prefix: str | None = ...,
+        flow_run_id: UUID | str | None = ...,
+        with_metadata: bool = ...,
+        group: str | None = ...,
+        after: str | None = ...,
+    ) -> InputReceiver[Any]: ...
 
     @classmethod
-    def receive(  # type: ignore[override]
+    def receive(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls,
         timeout: float | None = _HOUR,
         poll_interval: float = _POLL,
@@ -269,10 +344,9 @@ class AutomaticRunInput(RunInput, Generic[T]):
         after: str | None = None,
     ) -> InputReceiver[Any]:
         """Receive bare values, or with ``with_metadata=True`` the instances that hold them."""
-        return _receiver(
-            cls.__dict__.get("__flowchan_type__", cls),
+        return receiver_of(
+            InputReceiver,
             cls,
-            not with_metadata,
             timeout,
             poll_interval,
             raise_timeout_error,
@@ -281,6 +355,7 @@ class AutomaticRunInput(RunInput, Generic[T]):
             flow_run_id,
             group,
             after,
+            unwrap=not with_metadata,
         )
 
     @classmethod
@@ -293,9 +368,15 @@ def run_input_subclass_from_type(_type: Any) -> type[RunInput]:
 
     The same type gives the same class each time.
     """
+    return model_of(_type, RunInput, AutomaticRunInput)
+
+
+def model_of(_type: Any, family: type[RunInput], automatic: type[AutomaticRunInput[Any]]) -> type[RunInput]:
+    """As :func:`run_input_subclass_from_type`, with the classes to make the new one of."""
     if isinstance(_type, type) and body_of(_type) is Body.FIELDS:
-        return _type if issubclass(_type, RunInput) else _upgraded(_type)
-    return AutomaticRunInput.subclass_from_type(_type)
+        model: type[Any] = _type
+        return model if issubclass(model, RunInput) else family.subclass_from_base_model_type(model)
+    return automatic.subclass_from_type(_type)
 
 
 def send_input(
@@ -333,6 +414,21 @@ def send_input(
 
 
 @overload
+def receive_input(  # type: ignore[overload-overlap] # a model is a T, too: the first that fits holds
+    input_type: type[M],
+    timeout: float | None = ...,
+    poll_interval: float = ...,
+    raise_timeout_error: bool = ...,
+    exclude_keys: Iterable[str] | None = ...,
+    key_prefix: str | None = ...,
+    flow_run_id: UUID | str | None = ...,
+    with_metadata: bool = ...,
+    group: str | None = ...,
+    after: str | None = ...,
+) -> InputReceiver[M]: ...
+
+
+@overload
 def receive_input(
     input_type: type[T],
     timeout: float | None = ...,
@@ -341,7 +437,23 @@ def receive_input(
     exclude_keys: Iterable[str] | None = ...,
     key_prefix: str | None = ...,
     flow_run_id: UUID | str | None = ...,
-    with_metadata: bool = ...,
+    *,
+    with_metadata: Literal[True],
+    group: str | None = ...,
+    after: str | None = ...,
+) -> InputReceiver[AutomaticRunInput[T]]: ...
+
+
+@overload
+def receive_input(
+    input_type: type[T],
+    timeout: float | None = ...,
+    poll_interval: float = ...,
+    raise_timeout_error: bool = ...,
+    exclude_keys: Iterable[str] | None = ...,
+    key_prefix: str | None = ...,
+    flow_run_id: UUID | str | None = ...,
+    with_metadata: Literal[False] = ...,
     group: str | None = ...,
     after: str | None = ...,
 ) -> InputReceiver[T]: ...
@@ -398,12 +510,9 @@ def receive_input(
         InvalidKeyError: a name or key can be none.
         TypeError: the channel cannot be derived from the type; give ``key_prefix``.
     """
-    model = run_input_subclass_from_type(input_type)
-    unwrap = unwraps(input_type) and not with_metadata
-    return _receiver(
-        input_type,
-        model,
-        unwrap,
+    return receiver_of(
+        InputReceiver,
+        run_input_subclass_from_type(input_type),
         timeout,
         poll_interval,
         raise_timeout_error,
@@ -412,13 +521,13 @@ def receive_input(
         flow_run_id,
         group,
         after,
+        unwrap=unwraps(input_type) and not with_metadata,
     )
 
 
-def _receiver(
-    input_type: Any,
+def receiver_of(
+    kind: type[K],
     model: type[RunInput],
-    unwrap: bool,
     timeout: float | None,
     poll_interval: float,
     raise_timeout_error: bool,
@@ -427,12 +536,19 @@ def _receiver(
     flow_run_id: UUID | str | None,
     group: str | None,
     after: str | None,
-) -> InputReceiver[Any]:
+    *,
+    unwrap: bool,
+) -> K:
+    """A receiver of a kind, for what a model carries; ``unwrap`` has it yield the ``value`` in it."""
     run = run_or_current(flow_run_id)
     if group is not None:
         raise NotImplementedError("Named groups are not available yet: leave group out.")
-    channels = members(input_type) if key_prefix is None else {keys.channel_name(key_prefix): None}
-    return InputReceiver(
+    channels: Mapping[str, Body | None]
+    if key_prefix is not None:
+        channels = {keys.channel_name(key_prefix): None}
+    else:
+        channels = members(model.__dict__.get("__flowchan_type__", model))
+    return kind(
         model,
         channels,
         run,
@@ -446,23 +562,26 @@ def _receiver(
     )
 
 
-@remembered
-def _upgraded(model_cls: type[BaseModel]) -> type[RunInput]:
+def _new_upgraded(family: type[RunInput], model_cls: type[BaseModel]) -> type[RunInput]:
     model: Any = pydantic.create_model(
-        class_name(model_cls), __base__=(RunInput, model_cls), __module__=model_cls.__module__
+        class_name(model_cls), __base__=(family, model_cls), __module__=model_cls.__module__
     )
     model.__doc__ = model_cls.__doc__
     return cast("type[RunInput]", model)
 
 
-def _new_automatic(annotation: Any) -> type[AutomaticRunInput[Any]]:
+def _new_automatic(family: type[AutomaticRunInput[Any]], annotation: Any) -> type[AutomaticRunInput[Any]]:
     name = class_name(annotation) if isinstance(annotation, type) else f"{_spelt(annotation)}AutomaticRunInput"
-    model: Any = pydantic.create_model(name, __base__=AutomaticRunInput, value=(annotation, ...))
+    model: Any = pydantic.create_model(name, __base__=family, value=(annotation, ...))
     model.__flowchan_type__ = annotation
     return cast("type[AutomaticRunInput[Any]]", model)
 
 
-_automatic: Callable[[Any], type[AutomaticRunInput[Any]]] = functools.lru_cache(maxsize=1024)(_new_automatic)
+# Declared as they are called: lru_cache itself wants a Hashable, which type[object] is not in the eyes of a type checker.
+_upgraded: Callable[[type[RunInput], type[BaseModel]], type[RunInput]] = functools.lru_cache(1024)(_new_upgraded)
+_automatic: Callable[[type[AutomaticRunInput[Any]], Any], type[AutomaticRunInput[Any]]] = functools.lru_cache(1024)(
+    _new_automatic
+)
 
 
 def _spelt(annotation: Any) -> str:

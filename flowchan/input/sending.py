@@ -12,7 +12,7 @@ from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.outbox import Sent, log_failure
 from flowchan.context import calls_are_async, current_run
 from flowchan.errors import InvalidKeyError
-from flowchan.input.body import body_of_value, fingerprint
+from flowchan.input.body import body_of_value, fingerprint, is_made_for_a_type
 from flowchan.input.metadata import RunInputMetadata, metadata_of
 from flowchan.input.types import channel_of
 from flowchan.settings import Settings, current_settings
@@ -93,6 +93,9 @@ def deliver(
     """
     settings = settings or current_settings()
     cls = type(value)
+    if is_made_for_a_type(cls):
+        value = value.value
+        cls = type(value)
     run = keys.run_id(flow_run_id)
     channel = channel_of(cls) if key_prefix is None else keys.channel_name(key_prefix)
     stream = keys.stream(settings.namespace, run, channel)

@@ -48,7 +48,7 @@ def read(code: int, payload: bytes) -> object:
         return reader(payload)
     except (ValueError, ArithmeticError, struct.error):
         pass  # and only then raise: the caught error quotes the payload
-    raise Unreadable(f"its extension of type {code} holds no {_NAMES[code]}")
+    raise Unreadable(f"its extension of type {code} holds no {NAMES[code]}")
 
 
 # --- numbers -----------------------------------------------------------------------------------------
@@ -228,4 +228,5 @@ _READERS: Mapping[int, Callable[[bytes], object]] = {
     TIMEDELTA: _read_timedelta,
 }
 
-_NAMES = {INTEGER: "integer", **{code: kind.__name__ for kind, (code, _) in WRITERS.items()}}
+NAMES: Mapping[int, str] = {INTEGER: "integer", **{code: kind.__name__ for kind, (code, _) in WRITERS.items()}}
+"""What an extension of one value holds, by its code."""

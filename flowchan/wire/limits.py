@@ -107,7 +107,11 @@ def _walk(body: bytes) -> str | None:  # noqa: C901 - one loop: a call for each 
                 first = body[at]
                 if first not in _ARRAYS:
                     return f"its extension of type {code} holds no array"
-            count, at = _count(body, at)
+            if first < 0xA0:
+                count = first & 0x0F
+                at += 1
+            else:
+                count, at = _count(body, at)
             if first in _ARRAYS:
                 weight += _ARRAY + member * count
             elif first in _MAPS:
@@ -137,11 +141,8 @@ def _walk(body: bytes) -> str | None:  # noqa: C901 - one loop: a call for each 
 
 
 def _count(body: bytes, at: int) -> tuple[int, int]:
-    """What the head of a container, a text or a binary counts, and where the head ends."""
-    first = body[at]
-    if first < 0xA0:
-        return first & 0x0F, at + 1
-    start = at + 1 + _LENGTH_BYTES[first]
+    """What the long head of a container, a text or a binary counts, and where the head ends."""
+    start = at + 1 + _LENGTH_BYTES[body[at]]
     return int.from_bytes(body[at + 1 : start], "big"), start
 
 

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 
 class Fate(enum.Enum):
@@ -24,12 +23,30 @@ class Fate(enum.Enum):
     """It is lost, and the connection looks well: as behind a firewall that forgot it."""
 
 
+class _Pair:
+    """One connection: the client's end, the server's end."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        self.fate = Fate.PASS
+        self.open = threading.Event()
+        self.open.set()
+        self.threads: list[threading.Thread] = []
+
+    def end(self) -> None:
+        for each in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
 class Proxy:
     """Stands between flowchan and a server.
 
     Attributes:
         fate: decides on each piece that a client sends.
         accepts: whether new connections get anywhere; where not, they are closed at once.
+        cuts: how many connections ``fate`` has ended.
     """
 
     def __init__(self, upstream: Path) -> None:
@@ -37,67 +54,64 @@ class Proxy:
         self.socket = Path(self._folder.name) / "p"
         self.fate: Callable[[bytes], Fate] = lambda _: Fate.PASS
         self.accepts = True
-        self.seen = 0
-        """Connections so far."""
-        self.cut = 0
-        """Connections that ``fate`` has ended."""
+        self.cuts = 0
         self._upstream = str(upstream)
-        self._open = threading.Event()
-        self._open.set()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._pairs: list[_Pair] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self._listener.listen(128)
-        self._start(self._accept)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
         return f"unix://{self.socket}"
 
+    @property
+    def connections(self) -> int:
+        """Connections so far."""
+        return len(self._pairs)
+
     def hold(self) -> None:
-        """Keep what clients send from now on; it goes on its way with :meth:`release`, whoever is gone by then."""
-        self._open.clear()
+        """Keep what comes from now on by the connections that there are."""
+        for pair in self._pairs:
+            pair.open.clear()
+
+    def cut_held(self) -> None:
+        """End the connections that are held, as clients see it; what they have sent is still on its way."""
+        for pair in self._pairs:
+            if not pair.open.is_set():
+                with contextlib.suppress(OSError):
+                    pair.client.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        self._open.set()
+        """Deliver what was held; returns when the server has taken it, and ended the connections that were cut."""
+        held = [pair for pair in self._pairs if not pair.open.is_set()]
+        for pair in held:
+            pair.open.set()
+        for thread in (thread for pair in held for thread in pair.threads):
+            thread.join(10)
+            assert not thread.is_alive()
 
-    def cut_clients(self) -> None:
-        """End all connections as the clients see them; what is held back still reaches the server."""
-        with self._lock:
-            pairs = list(self._pairs)
-        for client, _ in pairs:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+    def cut(self) -> None:
+        """End all connections."""
+        for pair in self._pairs:
+            pair.end()
 
     def close(self) -> None:
-        self.release()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(5)
         self._listener.close()
-        with self._lock:
-            pairs = list(self._pairs)
-        for client, server in pairs:
-            _end(client, server)
-        for thread in self._threads:
-            thread.join(5)
-            assert not thread.is_alive()
-        for client, server in pairs:
-            client.close()
-            server.close()
+        for pair in self._pairs:
+            pair.open.set()
+            pair.end()
+            for thread in pair.threads:
+                thread.join(5)
+                assert not thread.is_alive()
+            pair.client.close()
+            pair.server.close()
         self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -105,7 +119,6 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.seen += 1
             server = socket.socket(socket.AF_UNIX)
             try:
                 if not self.accepts:
@@ -115,46 +128,45 @@ class Proxy:
                 client.close()
                 server.close()
                 continue
-            with self._lock:
-                self._pairs.append((client, server))
-            fates: list[Fate] = []
-            self._start(self._requests, client, server, fates)
-            self._start(self._replies, client, server, fates)
+            pair = _Pair(client, server)
+            pair.threads = [
+                threading.Thread(target=direction, args=(pair,), daemon=True)
+                for direction in (self._requests, self._replies)
+            ]
+            self._pairs.append(pair)
+            for thread in pair.threads:
+                thread.start()
 
-    def _requests(self, client: socket.socket, server: socket.socket, fates: list[Fate]) -> None:
+    def _requests(self, pair: _Pair) -> None:
         with contextlib.suppress(OSError):
-            while data := client.recv(1 << 16):
-                self._open.wait()
+            while data := pair.client.recv(1 << 16):
+                pair.open.wait()
                 fate = self.fate(data)
                 if fate is Fate.SWALLOW:
                     continue
                 if fate is Fate.PASS:
-                    server.sendall(data)
+                    pair.server.sendall(data)
                     continue
-                self.cut += 1
-                if fate is Fate.LOSE_REQUEST:
-                    break
+                self.cuts += 1
                 if fate is Fate.HALVE_REQUEST:
-                    server.sendall(data[: len(data) // 2])
-                    break
-                fates.append(fate)
-                server.sendall(data)
-                return  # the other direction ends it, when the server has answered
-        _end(client, server)
-
-    def _replies(self, client: socket.socket, server: socket.socket, fates: list[Fate]) -> None:
+                    pair.server.sendall(data[: len(data) // 2])
+                elif fate is not Fate.LOSE_REQUEST:
+                    pair.fate = fate
+                    pair.server.sendall(data)
+                    return  # the other direction ends it, when the server has answered
+                pair.end()
+                return
+        # The server sees the end behind what was sent, and ends the other direction.
         with contextlib.suppress(OSError):
-            while data := server.recv(1 << 16):
-                if fates:
-                    if Fate.HALVE_REPLY in fates:
-                        client.sendall(data[: len(data) // 2])
+            pair.server.shutdown(socket.SHUT_WR)
+
+    def _replies(self, pair: _Pair) -> None:
+        with contextlib.suppress(OSError):
+            while data := pair.server.recv(1 << 16):
+                if pair.fate is not Fate.PASS:
+                    if pair.fate is Fate.HALVE_REPLY:
+                        pair.client.sendall(data[: len(data) // 2])
                     break
                 with contextlib.suppress(OSError):
-                    client.sendall(data)
-        _end(client, server)
-
-
-def _end(*sockets: socket.socket) -> None:
-    for each in sockets:
-        with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+                    pair.client.sendall(data)
+        pair.end()

@@ -30,9 +30,10 @@ class Streams:
     def length(self, run: str, channel: str = CHANNEL) -> int:
         return int(self.client.xlen(self.key(run, channel)))  # type: ignore[arg-type]
 
-    def groups(self) -> int:
-        """How many consumer groups there are in all."""
-        found: list[bytes] = list(self.client.scan_iter(f"{self._namespace}:*", count=1000, _type="stream"))
+    def groups(self, key: str | None = None) -> int:
+        """How many consumer groups there are in all, or on one stream."""
+        pattern = f"{self._namespace}:*" if key is None else key.replace("{", "?").replace("}", "?")
+        found: list[bytes] = list(self.client.scan_iter(pattern, count=1000, _type="stream"))
         with self.client.pipeline(transaction=False) as pipe:
             for key in found:
                 pipe.xinfo_groups(key)

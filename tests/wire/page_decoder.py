@@ -32,7 +32,7 @@ class Message(NamedTuple):
     value: Any
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - as the page says it
     """The page says that a reader refuses this."""
 
 
@@ -46,10 +46,10 @@ def block(name: str) -> list[str]:
     return found[1].splitlines()
 
 
-def rows(first_column: str) -> list[list[str]]:
-    """The cells of a table of the page, without its head; backticks around a whole cell are taken off."""
-    found = re.search(rf"^\| {re.escape(first_column)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
-    assert found, first_column
+def rows(columns: str) -> list[list[str]]:
+    """The cells of a table of the page, by how its head begins; backticks around a whole cell are taken off."""
+    found = re.search(rf"^\| {re.escape(columns)} .*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert found, columns
     return [
         [re.sub(r"^`(.*)`$", r"\1", cell.strip()) for cell in line.strip("|").split("|")]
         for line in found[1].splitlines()
@@ -117,7 +117,7 @@ def decode_body(body: bytes) -> Any:
     return msgpack.unpackb(body, ext_hook=_extension, timestamp=3)
 
 
-def _extension(code: int, payload: bytes) -> Any:
+def _extension(code: int, payload: bytes) -> Any:  # noqa: C901 - the page's table, row by row
     match code:
         case 1:
             return tuple(decode_body(payload))
@@ -144,11 +144,12 @@ def _extension(code: int, payload: bytes) -> Any:
             return _time(payload.decode())
         case 12:
             return timedelta(microseconds=int.from_bytes(payload, "big", signed=True))
-    raise Refused(f"extension type {code}")
+        case _:
+            raise Refused(f"extension type {code}")
 
 
 _CLOCK = r"(\d\d):(\d\d):(\d\d)(?:\.(\d{6}))?"
-_OFFSET = rf"(?:([+-])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{{6}}))?)?)?"
+_OFFSET = r"(?:([+-])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{6}))?)?)?"
 _SUFFIXES = r"((?:\[[^\]]+\])*)"
 
 

@@ -5,12 +5,12 @@ import socket
 import threading
 import traceback
 import tracemalloc
-from collections import Counter, OrderedDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -26,10 +26,10 @@ from flowchan.wire.codec import decode, encode
 from tests.wire.values import alike, values
 
 MIB = 1024 * 1024
-MANY = hypothesis.settings(max_examples=2000, deadline=None)
+MANY = hypothesis.settings(max_examples=1500, deadline=None)
 SOME = hypothesis.settings(max_examples=500, deadline=None)
 
-pack: Callable[[object], bytes] = msgpack.packb
+pack: Callable[[object], bytes] = msgpack.packb  # pyright: ignore[reportAssignmentType]
 
 
 def there_and_back(value: object) -> Any:
@@ -70,7 +70,7 @@ def test_a_value_comes_back_as_what_it_was(value: Any) -> None:
         Decimal("sNaN123"),
         "\x00",
         "\N{GRINNING FACE}",
-        datetime.max,
+        datetime.max,  # noqa: DTZ901 - of no zone
         datetime.min.replace(tzinfo=timezone(timedelta(hours=-23, minutes=-59))),
         datetime(1890, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")),
         timedelta.max,
@@ -137,6 +137,8 @@ def test_zones_without_a_name_keep_their_offset() -> None:
         def utcoffset(self, _: datetime | None) -> timedelta:
             return timedelta(hours=3)
 
+        dst = tzname = NotImplemented
+
     got = there_and_back(datetime(2026, 7, 1, 12, tzinfo=Odd()))
     assert alike(got, datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=3))))
 
@@ -149,7 +151,7 @@ def test_timestamps_of_msgpack_are_read_as_utc() -> None:
 class Colour(enum.Enum):
     RED = "red"
     PAIR = (1, 2)
-    MANY = [1]
+    MANY = [1]  # noqa: RUF012 - the value of a member
 
 
 class Level(enum.IntEnum):
@@ -176,7 +178,9 @@ class Items(list[Any]):
     pass
 
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024 - a plain one
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 @pytest.mark.parametrize(
@@ -307,7 +311,7 @@ def a_subclass_in_itself() -> Any:
 
 @pytest.mark.parametrize("make", [a_list_in_itself, a_dict_in_itself, a_subclass_in_itself])
 def test_a_value_that_contains_itself_is_an_encode_error(make: Callable[[], Any]) -> None:
-    with pytest.raises(EncodeError, match="contains itself|64 levels"):
+    with pytest.raises(EncodeError, match=r"contains itself|64 levels"):
         encode({"value": make()})
 
 
@@ -365,6 +369,8 @@ def test_a_body_that_no_reader_would_unpack_is_not_sent() -> None:
 class BrokenZone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         raise LookupError("secret")
+
+    dst = tzname = NotImplemented
 
 
 class BrokenList(list[Any]):
@@ -446,7 +452,7 @@ def test_many_threads_encode_at_once() -> None:
         (extension(10, b"2026-13-20"), "type 10 holds no date"),
         (extension(11, b"25:00"), "type 11 holds no time"),
         (extension(12, b"\x7f" * 20), "type 12 holds no timedelta"),
-        (b"\xc7\x0c\xff" + b"\xff" * 12, "not msgpack"),
+        (b"\xc7\x0c\xff\x00\x00\x00\x00" + b"\x3f" * 8, "not msgpack"),
     ],
 )
 def test_a_bad_body_is_a_decode_error_that_says_why_and_shows_nothing(body: bytes, reason: str) -> None:
@@ -532,9 +538,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "empty lists": lambda: filled(b"\x90"),
     "empty lists, as many as may be": lambda: weighed(b"\x90", 80),
     "maps of one pair, as many as may be": lambda: weighed(b"\x81\xa0\xc0", 392),
-    "maps of one binary key, as many as may be": lambda: weighed(b"\x81\xc4\x00\xc0", 352),
     "one letter of two bytes": lambda: filled(b"\xa2\xc4\x80"),
-    "nils": lambda: filled(b"\xc0"),
     "negative integers, as many as may be": lambda: weighed(b"\xe0", 48),
     "integers": lambda: filled(b"\xcd\xff\xff"),
     "empty sets, as many as may be": lambda: weighed(extension(2, b"\x90"), 249),
@@ -543,7 +547,6 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "maps in extensions, as many as may be": lambda: weighed(extension(4, b"\x92\x01\x02"), 168 + 3 + 80 + 2 * 56),
     "tuples": lambda: filled(extension(1, b"\x91\xc0")),
     "decimals, as many as may be": lambda: weighed(extension(6, b"1"), 209),
-    "times with offsets": lambda: filled(extension(11, b"01+01:01")),
     "one map of many keys": many_keys,
     "a tuple of nils": lambda: extension(1, b"\xdd" + (MIB - 20).to_bytes(4, "big") + b"\xc0" * (MIB - 20)),
     "a MiB in 29 tuples": lambda: nested_extensions(29, b"x" * (MIB - 400)),

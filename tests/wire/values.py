@@ -1,10 +1,12 @@
 """Values that travel, and when two of them are alike: for the tests of the wire."""
 
+# ruff: noqa: DTZ001 - times without a zone are among what travels
+
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,20 +27,19 @@ _zones = st.one_of(
 
 def datetimes() -> st.SearchStrategy[datetime]:
     """Of every kind of zone, on both sides of a clock put back, in the hour that a clock put forward leaves out."""
-    around_changes = st.datetimes(datetime(2026, 10, 25, 1), datetime(2026, 10, 25, 4)) | st.datetimes(  # noqa: DTZ001
+    around_changes = st.datetimes(datetime(2026, 10, 25, 1), datetime(2026, 10, 25, 4)) | st.datetimes(
         datetime(2026, 3, 29, 1),
-        datetime(2026, 3, 29, 4),  # noqa: DTZ001
+        datetime(2026, 3, 29, 4),
     )
-    moments = st.datetimes() | around_changes
-    return st.builds(
-        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), moments, _zones, st.integers(0, 1)
-    )
+    return st.builds(_placed, st.datetimes() | around_changes, _zones, st.integers(0, 1))
 
 
 def times() -> st.SearchStrategy[time]:
-    return st.builds(
-        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.times(), _zones, st.integers(0, 1)
-    )
+    return st.builds(_placed, st.times(), _zones, st.integers(0, 1))
+
+
+def _placed(moment: Any, zone: tzinfo | None, fold: int) -> Any:
+    return moment.replace(tzinfo=zone, fold=fold)
 
 
 def decimals() -> st.SearchStrategy[Decimal]:
@@ -109,12 +110,9 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, Decimal):
         return one.as_tuple() == other.as_tuple()
     if isinstance(one, datetime | time):
-        return (
-            one.replace(tzinfo=None) == other.replace(tzinfo=None)
-            and one.fold == other.fold
-            and one.utcoffset() == other.utcoffset()
-            and getattr(one.tzinfo, "key", None) == getattr(other.tzinfo, "key", None)
-        )
+        same: bool = one == other and one.replace(tzinfo=None) == other.replace(tzinfo=None)
+        zones = [getattr(when.tzinfo, "key", None) for when in (one, other)]
+        return same and one.fold == other.fold and one.utcoffset() == other.utcoffset() and zones[0] == zones[1]
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, Mapping):
