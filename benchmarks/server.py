@@ -11,7 +11,7 @@ from typing import Self
 
 import redis
 
-from flowchan.broker import binary
+from flowchan.broker.embedded import binary
 from flowchan.settings import current_settings
 
 _PATIENCE = 10.0

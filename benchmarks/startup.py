@@ -15,7 +15,8 @@ import cyclopts
 from benchmarks import figures
 from benchmarks.environment import environment
 from benchmarks.report import Column, Report, Row, Target, progress
-from flowchan.broker import binary, embedded
+from flowchan.broker import embedded
+from flowchan.broker.embedded import binary
 from flowchan.settings import Settings, current_settings
 
 _BARE, _NAMES, _THEIRS = "import flowchan", "from flowchan import *", "import pydantic, redis.asyncio"

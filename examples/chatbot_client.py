@@ -9,14 +9,20 @@ from flowchan import RunInput, flow, receive_input, send_input
 
 
 class Question(RunInput):
+    """What a client asks."""
+
     text: str
 
 
 class Word(RunInput):
+    """A piece of an answer."""
+
     text: str
 
 
 class EndOfAnswer(RunInput):
+    """Behind the last word of an answer."""
+
     words: int
 
 
@@ -36,13 +42,16 @@ async def client() -> None:
 
 async def print_answer(channel: str) -> None:
     print("Bot:", end="", flush=True)
-    # Both kinds over one channel, for only there the end is sure to come last.
-    async with receive_input(Word | EndOfAnswer, key_prefix=channel, timeout=None) as answer:
-        async for piece in answer:
-            if isinstance(piece, EndOfAnswer):
-                print()
-                return
-            print("", piece.text, end="", flush=True)
+    # Words and end come over one channel: only there it is certain that the end comes last.
+    async with receive_input(Word | EndOfAnswer, key_prefix=channel, timeout=30) as pieces:
+        try:
+            async for piece in pieces:
+                if isinstance(piece, EndOfAnswer):
+                    break
+                print("", piece.text, end="", flush=True)
+        except TimeoutError:
+            print(" (no answer; is chatbot.py running?)", end="")
+    print()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from flowchan.context import get_run_context
 
 
 class NumberData(RunInput):
+    """A number, or its square. Both sides have a class of this name; that is all they share."""
+
     number: int
 
 

@@ -10,7 +10,9 @@ from uuid import UUID
 from flowchan import RunInput, flow, get_run_logger
 
 
-class NumberData(RunInput):  # both sides have a class of this name, and that is all they share
+class NumberData(RunInput):
+    """A number, or its square. Both sides have a class of this name; that is all they share."""
+
     number: int
 
 

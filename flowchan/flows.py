@@ -46,7 +46,7 @@ class Flow(Generic[P, R]):
             raise TypeError(f"A flow returns once; {fn.__name__!r} is a generator.")
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
+        self.name: str = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
         self.description = description if description is not None else _docstring(fn)
         self.flow_run_name = flow_run_name
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)

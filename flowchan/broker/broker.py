@@ -107,7 +107,8 @@ def broker_of_this_loop(settings: Settings) -> Broker:
     if broker is None:
         for (other, _), stale in list(_brokers.items()):
             if other.is_closed():
-                del _brokers[other, stale.settings]
+                # Another thread may be about the same.
+                _brokers.pop((other, stale.settings), None)
                 stale.abandon()
         broker = _brokers[loop, settings] = Broker(loop, settings)
         _start(broker.begin())

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import os
 import random
 import secrets
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import UnixDomainSocketConnection, parse_url
+from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import AuthenticationError, AuthorizationError
 from redis.retry import Retry
 
 from flowchan.broker.connection import Connection, Identity
+from flowchan.broker.url import place_of, unknown_option
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
 from flowchan.settings import Settings
 from flowchan.wire import keys
@@ -31,17 +33,31 @@ logger = logging.getLogger(__name__)
 REPLY_PATIENCE = 10.0
 """Seconds that a command which does not block may go unanswered before its connection counts as dead."""
 
-_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _RETRY_PAUSE = 0.05
+_GRACE = 0.25
 
 
-class Dialled(NamedTuple):
-    """An open socket to the broker: authenticated, on its database, speaking RESP2."""
+class Dialled:
+    """An open socket to the broker: authenticated, on its database, speaking RESP2.
 
-    sock: socket.socket
-    identity: Identity | None
-    name: str
-    """The server's, as a person may read it: never with a password."""
+    Closed with this, unless it was taken: whom it was opened for may be gone when it is there.
+    """
+
+    def __init__(self, sock: socket.socket, identity: Identity | None, name: str) -> None:
+        self.identity = identity
+        self.name = name
+        """The server's, as a person may read it: never with a password."""
+        self._sock: socket.socket | None = sock
+
+    def take(self) -> socket.socket:
+        """The socket, for whoever will close it."""
+        assert self._sock is not None  # noqa: S101 - once
+        sock, self._sock = self._sock, None
+        return sock
+
+    def __del__(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
 
 
 def dial(settings: Settings) -> Dialled:
@@ -62,19 +78,21 @@ def dial(settings: Settings) -> Dialled:
             # redis-py has no public way to give its socket away; the name has stood since its version 2.
             sock: socket.socket = connection._sock  # noqa: SLF001
             connection._sock = None  # noqa: SLF001
-        except (AuthenticationError, AuthorizationError) as error:
-            raise BrokerRefused(f"{name} refused the user or password of FLOWCHAN_URL.", code="WRONGPASS") from error
+        except (AuthenticationError, AuthorizationError):
+            raise BrokerRefused(f"{name} refused the user or password of FLOWCHAN_URL.", code="WRONGPASS") from None
         except redis.BusyLoadingError as error:
             reason: Exception = error
         except redis.ResponseError as error:
             code = str(error).split(" ", 1)[0]
             raise BrokerRefused(f"{name} refused the connection: {error}", code=code) from None
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, OSError, UnicodeError) as error:
             if settings.url is not None:
                 raise _unavailable(settings, name, error) from None
             reason = error  # it may have stopped just now: the next turn starts it again
         else:
             return Dialled(sock, identity, name)
+        finally:
+            connection.disconnect()
         if time.monotonic() + _RETRY_PAUSE > deadline:
             raise _unavailable(settings, name, reason)
         time.sleep(_RETRY_PAUSE)
@@ -104,7 +122,7 @@ def _agree_on_partitions(connection: Any, settings: Settings, name: str) -> None
     if isinstance(found, bytes) and found != b"%d" % keys.PARTITIONS:
         raise InvalidSettingError(
             f"The namespace {settings.namespace!r} of {name[0].lower()}{name[1:]} was laid out with"
-            f" {int(found)} partitions; this version has {keys.PARTITIONS}. Choose another FLOWCHAN_NAMESPACE."
+            f" {found.decode(errors='replace')} partitions; this version has {keys.PARTITIONS}. Choose another FLOWCHAN_NAMESPACE."
         )
     _agreed.add(settings)
 
@@ -133,30 +151,11 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
         server = embedded.ensure(settings)
         kind: Any = UnixDomainSocketConnection
         return kind(path=str(server.socket), **common), "The embedded server"
-    scheme, separator, rest = settings.url.partition("://")
+    name, kind, options = place_of(settings.url)
     try:
-        parsed = parse_url(_SCHEMES.get(scheme, scheme) + separator + rest)
-    except ValueError as error:
-        raise InvalidSettingError(
-            "FLOWCHAN_URL cannot be used: it must read like redis://[user:password@]host[:port][/database],"
-            f" rediss://…, valkey://… or unix:///path/to/socket ({_harmless(error)})."
-        ) from None
-    kind = parsed.pop("connection_class", redis.Connection)
-    if "path" in parsed:
-        name = f"The server at unix://{parsed['path']}"
-    else:
-        name = f"The server at {parsed.get('host', 'localhost')}:{parsed.get('port', 6379)}"
-    try:
-        return kind(**{**common, **parsed, "protocol": 2}), name
+        return kind(**{**common, **options, "protocol": 2}), name
     except TypeError:
-        raise InvalidSettingError(
-            "FLOWCHAN_URL cannot be used: it has an option that redis-py does not know."
-        ) from None
-
-
-def _harmless(error: ValueError) -> str:
-    # urllib quotes the part it stumbled over, which may be a password with an unescaped character.
-    return "the port is no number" if "ort" in str(error) else "its scheme or form is unknown"
+        raise unknown_option() from None
 
 
 def _unavailable(settings: Settings, name: str, error: Exception) -> BrokerUnavailable:
@@ -220,29 +219,21 @@ class Dialler:
             self._attempt(self._waiting.popleft())
 
     def _attempt(self, ready: Ready) -> None:
-        def back_on_loop(done: ThreadFuture[Dialled]) -> None:
-            try:
-                self._loop.call_soon_threadsafe(self._attempted, done, ready)
-            except RuntimeError:  # the loop ended meanwhile
-                if done.exception() is None:
-                    done.result().sock.close()
+        attempt = _Attempt(self._loop, self.settings, functools.partial(self._attempted, ready))
+        attempt.start()
 
-        _threads().submit(dial, self.settings).add_done_callback(back_on_loop)
-
-    def _attempted(self, done: ThreadFuture[Dialled], ready: Ready) -> None:
-        error = done.exception()
-        if error is not None:
-            self._failed(error, ready)
+    def _attempted(self, ready: Ready, outcome: Dialled | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            self._failed(outcome, ready)
             return
-        sock, identity, self.name = done.result()
         if self._closed:
-            sock.close()
             ready(BrokerUnavailable("This client was closed."))
             return
+        self.name = outcome.name
         if self.trouble is not None:
             logger.warning("%s is back.", self.name)
         self.trouble, self._was_there = None, True
-        ready(Connection(self._loop, sock, identity, REPLY_PATIENCE))
+        ready(Connection(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE))
         waiting, self._waiting = self._waiting, deque()
         for other in waiting:
             self._attempt(other)
@@ -259,19 +250,70 @@ class Dialler:
         self.open(ready)
 
 
-_pool: ThreadPoolExecutor | None = None
+class _Attempt:
+    """One dialling, in a thread, and its end on the loop: by then, or when the time is up.
+
+    A look-up of a name cannot be interrupted, and a server that answers every step a little late is in
+    time with each. So the thread is left behind: it is a daemon, nobody waits for it when the process ends.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: Settings, ended: Callable[[Dialled | BaseException], None]
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._ended = ended
+        self._outcome: Dialled | BaseException | None = None
+        self._is_over = False
+
+    def start(self) -> None:
+        """Begin, and return at once."""
+        threading.Thread(target=self._dial, name="flowchan-dial", daemon=True).start()
+        if self._settings.url is not None:
+            self._wait()
+
+    def _dial(self) -> None:
+        with _at_once:
+            if self._is_over:
+                return
+            try:
+                self._outcome = dial(self._settings)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits to be told
+                self._outcome = error
+        with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _wait(self) -> None:
+        # The timer is not kept: in a cycle the socket might be collected before who would close it.
+        due = self._loop.time() + self._settings.connect_timeout + _GRACE
+        self._loop.call_at(due, self._time_is_up, due)
+
+    def _time_is_up(self, due: float) -> None:
+        if self._is_over or self._outcome is not None:
+            return  # it has ended, and the loop will come to it
+        if self._loop.time() - due > _GRACE:
+            self._wait()  # the loop was blocked, and so may have been what it waits for
+            return
+        url = self._settings.url
+        assert url is not None  # noqa: S101 - start() has looked
+        self._outcome = _unavailable(self._settings, place_of(url).name, TimeoutError())
+        self._end()
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None  # noqa: S101 - set by all who call
+        self._ended(outcome)
 
 
-def _threads() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - one small pool a process; a fork must not inherit its dead threads
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="flowchan-dial")
-    return _pool
+_at_once = threading.BoundedSemaphore(8)
 
 
 def _forget_threads() -> None:
-    global _pool  # noqa: PLW0603
-    _pool = None
+    global _at_once  # noqa: PLW0603 - the threads that would release it are the parent's
+    _at_once = threading.BoundedSemaphore(8)
 
 
 os.register_at_fork(after_in_child=_forget_threads)

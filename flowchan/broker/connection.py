@@ -24,6 +24,9 @@ _EAGER = 16
 At once, so that a send is under way even where the caller's next line blocks the loop. Not always, so
 that a thousand sends in one turn are one system call and one wake-up of the server."""
 
+_LATE = 1.0
+"""Seconds that a timer may be late before the loop counts as having been blocked."""
+
 _FLUSH_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
 
@@ -98,7 +101,7 @@ class Connection:
         if not outstanding:
             self._heard = self._loop.time()
             if self._watch is None:
-                self._watch = self._loop.call_later(self.patience, self._look_at_clock)
+                self._look_again(self.patience)
         self._unsent.append(packed)
         self._unsent_bytes += len(packed)
         if self._blocked:
@@ -184,7 +187,7 @@ class Connection:
             self._heard = self._loop.time()
             try:
                 reader.feed(data)
-                while (reply := reader.gets()) is not False:
+                while self._sock is not None and (reply := reader.gets()) is not False:
                     waiting.popleft()(reply)
             except (hiredis.ProtocolError, IndexError):
                 self._end(ConnectionLost("The server sent what is no reply."))
@@ -193,7 +196,11 @@ class Connection:
             if not self._is_tls:
                 return
 
-    def _look_at_clock(self) -> None:
+    def _look_again(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        self._watch = self._loop.call_at(due, self._look_at_clock, due)
+
+    def _look_at_clock(self, due: float) -> None:
         self._watch = None
         if self._sock is None or not self._waiting:
             return
@@ -201,11 +208,14 @@ class Connection:
         self._readable()
         if self._sock is None or not self._waiting:
             return
-        left = self._heard + self.patience - self._loop.time()
+        now = self._loop.time()
+        if now - due > _LATE:
+            self._heard = now  # nor has a blocked loop written all that it had to
+        left = self._heard + self.patience - now
         if left <= 0:
             self._end(ConnectionLost(f"No reply within {self.patience:g} s."))
         else:
-            self._watch = self._loop.call_later(left, self._look_at_clock)
+            self._look_again(left)
 
     def _end(self, lost: ConnectionLost) -> None:
         if self._sock is None:
@@ -220,10 +230,9 @@ class Connection:
             self._sock.close()
         self._sock = None
         self._unsent = []
-        waiting, self._waiting = self._waiting, deque()
         tell, self.lost = self.lost, None
-        for handler in waiting:
-            handler(lost)
+        while self._waiting:
+            self._waiting.popleft()(lost)
         if tell is not None:
             tell(lost)
 

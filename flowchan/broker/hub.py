@@ -73,7 +73,7 @@ class Hub:
             lane.join(tap)
         elif source.cursor < tap.cursor:
             # The lane is ahead of what this source has seen: fetch what lies between.
-            source.look()
+            source.look(reached=tap.cursor)
         else:
             self._listen(source, tap)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
+from flowchan.broker.paging import Entries
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.errors import FlowchanError
 from flowchan.wire import keys
@@ -28,7 +30,8 @@ _PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _IDLE = 10.0
 
-Entries = Sequence[tuple[bytes, list[bytes]]]
+_WORTH_REPEATING = PASSING | GONE | {"BUSYGROUP", "ERR", "OOM"}
+"""Refusals of a repair that the next one need not meet; ``ERR`` is that the stream is gone once more."""
 
 
 class Listener(Protocol):
@@ -97,10 +100,10 @@ class Lane:
         self._retention_ms = retention_ms
         self._generation = 0
         self._connection: Connection | None = None
-        self._client_id: int | None = None
         self._opening = False
         self._reading = 0
         self._is_reading = False
+        self._read_taps: dict[bytes, Tap] = {}
         self._waking = 0
         self._repairing = False
         self._departed = False
@@ -127,18 +130,19 @@ class Lane:
             elif isinstance(reply, ConnectionLost) or (isinstance(reply, Refusal) and reply.code == "BUSYGROUP"):
                 self._repair()
             else:
-                del self.taps[tap.stream.encode()]
-                tap.fail(translated(reply, self._dialler.name, _where(tap.stream)))
+                self._give_up(tap, reply)
 
         self._commands.write(self._create(tap), created, _ignore)
 
     def leave(self, tap: Tap) -> None:
         """Stop reading a stream, and free what the broker holds for it."""
-        if self.taps.pop(tap.stream.encode(), None) is None:
+        key = tap.stream.encode()
+        if self.taps.get(key) is not tap:
             return
+        del self.taps[key]
         self._packed = None
         self._departed = self._is_reading
-        self._commands.request(_ignore, "XGROUP", "DESTROY", tap.stream, self.group)
+        self._destroy(tap.stream, self.group)
         if not self.taps:
             self._loop.call_later(_IDLE, self._close_if_idle)
 
@@ -170,10 +174,8 @@ class Lane:
             self._wake(self._reading)
 
     def _wake(self, reading: int) -> None:
-        if not self._is_reading or self._reading != reading:
-            return
-        if self._client_id is None:
-            self._loop.call_later(0.001, self._wake, reading)
+        connection = self._connection
+        if not self._is_reading or self._reading != reading or connection is None or connection.identity is None:
             return
 
         def woken(reply: Any) -> None:
@@ -183,7 +185,7 @@ class Lane:
             elif isinstance(reply, Exception):
                 self._waking = 0  # the read's own end brings the new streams in, a poll interval later
 
-        self._commands.request(woken, "CLIENT", "UNBLOCK", self._client_id)
+        self._commands.request(woken, "CLIENT", "UNBLOCK", connection.identity.id)
 
     def _read(self) -> None:
         if self._is_reading or self._repairing or self._closed:
@@ -193,6 +195,7 @@ class Lane:
         if self._connection is None:
             self._open()
             return
+        self._read_taps = dict(self.taps)
         self._reading += 1
         self._is_reading = True
         self._departed = False
@@ -200,7 +203,7 @@ class Lane:
         self._connection.write(self._packed, self._replied)
 
     def _pack(self) -> bool:
-        ready = [tap for tap in self.taps.values() if tap.ready]
+        ready = [tap for tap in list(self.taps.values()) if tap.ready]
         if not ready:
             return False
         block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, min(tap.poll_interval for tap in ready)))
@@ -225,7 +228,8 @@ class Lane:
         if reply:
             for key, entries in reply:
                 tap = self.taps.get(key)
-                if tap is not None:
+                # Not to one that has joined since then, for the same stream: between its place and this may be more.
+                if tap is not None and tap is self._read_taps.get(key):
                     tap.feed(entries)
         # After those who were woken: what they send now goes out before the next read.
         self._loop.call_soon(self._read)
@@ -234,15 +238,14 @@ class Lane:
         if refusal.code in GONE and self._departed:
             # A listener left, and its group went under the read.
             self._read()
-        elif refusal.code in GONE:
-            self._repair()
+        elif refusal.code in GONE or refusal.code == "WRONGTYPE":
+            self._repair()  # which finds out whose stream it is
         elif refusal.code in PASSING:
             logger.warning("%s: %s; reading again soon.", self._dialler.name, refusal.code)
             self._loop.call_later(_PAUSE, self._repair)
         else:
             for tap in list(self.taps.values()):
-                self.leave(tap)
-                tap.fail(translated(refusal, self._dialler.name, _where(tap.stream)))
+                self._give_up(tap, refusal)
 
     # --- the connection --------------------------------------------------------------------------
 
@@ -255,21 +258,14 @@ class Lane:
         self._opening = False
         if isinstance(connection, FlowchanError):
             for tap in list(self.taps.values()):
-                self.leave(tap)
-                tap.fail(translated(connection, self._dialler.name, _where(tap.stream)))
+                self._give_up(tap, connection)
             return
         if self._closed:
             connection.close()
             return
         connection.lost = self._lost
         self._connection = connection
-        self._client_id = None
         self._packed = None
-
-        def known(reply: Any) -> None:
-            self._client_id = reply if isinstance(reply, int) else None
-
-        connection.write(pack(("CLIENT", "ID")), known)
         self._read()
 
     def _lost(self, _: ConnectionLost) -> None:
@@ -291,6 +287,15 @@ class Lane:
         # NX: a stream that has a time to live got it with its last message.
         return pack(create) + pack(("PEXPIRE", tap.stream, self._retention_ms, "NX"))
 
+    def _destroy(self, stream: str, group: str) -> None:
+        """Free a group, however often the connection is lost meanwhile: a group outlives its reader."""
+
+        def gone(reply: Any) -> None:
+            if isinstance(reply, ConnectionLost) and not self._closed:
+                self._destroy(stream, group)
+
+        self._commands.request(gone, "XGROUP", "DESTROY", stream, group)
+
     def _repair(self) -> None:
         """Make every group anew, under a new name, where its listeners stopped; then read again."""
         if self._repairing or self._closed or not self.taps:
@@ -301,47 +306,64 @@ class Lane:
         self._packed = None
         taps = list(self.taps.values())
         left = len(taps)
-        failed: list[Exception] = []
+        failed = False
 
-        def finished(reply: Any) -> None:
-            nonlocal left
+        def finished(tap: Tap, error: Exception | None) -> None:
+            nonlocal left, failed
             left -= 1
-            if isinstance(reply, Exception):
-                failed.append(reply)
+            if isinstance(error, Refusal) and error.code not in _WORTH_REPEATING:
+                self._give_up(tap, error)
+            elif error is not None:
+                failed = True
             if not left:
                 self._repaired(failed)
 
-        def looked(tap: Tap) -> Callable[[Any], None]:
-            def take(reply: Any) -> None:
-                if isinstance(reply, Exception):
-                    finished(reply)
-                    return
-                tap.ready = True
-                about = dict(zip(reply[::2], reply[1::2], strict=True))
-                if EntryId.parse(about[b"last-generated-id"]) < tap.cursor:
-                    tap.restart()
-                    self._commands.request(finished, "XGROUP", "SETID", tap.stream, self.group, "0")
-                else:
-                    finished(None)
-
-            return take
-
         for tap in taps:
             tap.ready = False
-            self._commands.request(_ignore, "XGROUP", "DESTROY", tap.stream, old)
-            self._commands.write(self._create(tap), _ignore, _ignore)
-            self._commands.request(looked(tap), "XINFO", "STREAM", tap.stream)
+            self._destroy(tap.stream, old)
+            self._renew(tap, functools.partial(finished, tap))
 
-    def _repaired(self, failed: list[Exception]) -> None:
+    def _renew(self, tap: Tap, finished: Callable[[Exception | None], None]) -> None:
+        refused: list[Exception] = []
+
+        def noted(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                refused.append(reply)
+
+        def looked(reply: Any) -> None:
+            noted(reply)
+            if refused:
+                finished(refused[0])
+                return
+            tap.ready = True
+            about = dict(zip(reply[::2], reply[1::2], strict=True))
+            if EntryId.parse(about[b"last-generated-id"]) < tap.cursor:
+                tap.restart()
+                self._commands.request(set_back, "XGROUP", "SETID", tap.stream, self.group, "0")
+            else:
+                finished(None)
+
+        def set_back(reply: Any) -> None:
+            finished(reply if isinstance(reply, Exception) else None)
+
+        self._commands.write(self._create(tap), noted, _ignore)
+        self._commands.request(looked, "XINFO", "STREAM", tap.stream)
+
+    def _give_up(self, tap: Tap, error: Exception) -> None:
+        """Read a stream no more that cannot be read; the others of the lane can."""
+        self.leave(tap)
+        tap.fail(translated(error, self._dialler.name, _where(tap.stream)))
+
+    def _repaired(self, failed: bool) -> None:
         if not failed:
             # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
             pause, self._pause = self._pause if self._pause > _PAUSE else 0.0, min(self._pause * 2, _LONGEST_PAUSE)
         else:
             pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         if pause:
-            self._loop.call_later(pause, self._after_repair, bool(failed))
+            self._loop.call_later(pause, self._after_repair, failed)
         else:
-            self._after_repair(bool(failed))
+            self._after_repair(failed)
 
     def _after_repair(self, again: bool) -> None:
         self._repairing = False

@@ -12,6 +12,7 @@ from typing import Any
 
 from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
+from flowchan.broker.paging import next_page
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
 from flowchan.wire import keys
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _PASSING_PAUSE = 0.5
 _FIRST_PAGE = 4
-_LARGEST_PAGE = 256
-_PAGE_BYTES = 4 * 1024 * 1024
 _STREAMS_KEPT = 10_000
 _SEND_ONCE = (resources.files(__package__) / "scripts" / "send_once.lua").read_text()
 
@@ -89,7 +88,7 @@ class Outbox:
         self._pending: deque[Sent] = deque()
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
         self._counter = 0
-        self._doubtful: Identity | None = None
+        self._written_by: Identity | None = None
         self._settling: asyncio.Task[None] | None = None
         self._drains: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._is_closed = False
@@ -271,7 +270,7 @@ class Outbox:
 
     def _begin(self, connection: Connection) -> None:
         self._connection = connection
-        self._doubtful = connection.identity
+        self._written_by = connection.identity
         for sent in self._pending:
             if not sent.written:
                 self._write(sent)
@@ -313,13 +312,7 @@ class Outbox:
         """Find out which of the doubtful sends were stored before the connection was lost."""
         try:
             await self._fence(connection)
-            by_stream: dict[str, list[Sent]] = {}
-            for sent in self._pending:
-                if sent.written and sent.entry is None:
-                    by_stream.setdefault(sent.stream, []).append(sent)
-            stored: dict[str, keys.EntryId] = {}
-            for stream, doubtful in by_stream.items():
-                stored |= await self._stored(connection, stream, doubtful)
+            stored = await self._look_back(connection)
         except ConnectionLost:
             self._settling = None
             self._open()
@@ -344,24 +337,27 @@ class Outbox:
             raise
         else:
             self._settling = None
-            for sent in [sent for sent in self._pending if sent.written]:
-                sent.entry = sent.entry or stored.get(sent.message_id)
-                if sent.entry is None:
-                    sent.written = False
-                else:
-                    # Its time to live may not have been set: the two commands could be cut apart.
-                    connection.write(pack(("PEXPIRE", sent.stream, self._retention_ms)), _ignore)
-                    self._succeed(sent)
-            if connection.is_open:
-                self._begin(connection)
+            self._settled(connection, stored)
+
+    def _settled(self, connection: Connection, stored: Mapping[str, keys.EntryId]) -> None:
+        for sent in [sent for sent in self._pending if sent.written]:
+            sent.entry = sent.entry or stored.get(sent.message_id)
+            if sent.entry is None:
+                sent.written = False
             else:
-                self._open()
+                # Its time to live may not have been set: the two commands could be cut apart.
+                connection.write(pack(("PEXPIRE", sent.stream, self._retention_ms)), _ignore)
+                self._succeed(sent)
+        if connection.is_open:
+            self._begin(connection)
+        else:
+            self._open()
 
     async def _fence(self, connection: Connection) -> None:
         """End the lost connection at the server too: what it still holds of it would be stored after the look."""
-        if self._doubtful is None:
+        if self._written_by is None:
             return
-        number, name = self._doubtful
+        number, name = self._written_by
         try:
             # A server that was started anew counts anew, so the ID alone may be somebody else's.
             about = await connection.call("CLIENT", "LIST", "ID", number)
@@ -370,10 +366,21 @@ class Outbox:
         except Refusal as refusal:
             if refusal.code in PASSING:
                 raise
-        self._doubtful = None
+        self._written_by = None
+
+    async def _look_back(self, connection: Connection) -> dict[str, keys.EntryId]:
+        """The entries of the doubtful messages that were stored, by message ID."""
+        by_stream: dict[str, list[Sent]] = {}
+        for sent in self._pending:
+            if sent.written and sent.entry is None:
+                by_stream.setdefault(sent.stream, []).append(sent)
+        stored: dict[str, keys.EntryId] = {}
+        for stream, doubtful in by_stream.items():
+            stored |= await self._stored(connection, stream, doubtful)
+        return stored
 
     async def _stored(self, connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
-        """The entries of the doubtful messages that are in the stream, by message ID.
+        """Those of one stream.
 
         Looks from the end backwards until one of ours turns up that is older than all of them.
         """
@@ -384,7 +391,6 @@ class Outbox:
         end, count = "+", _FIRST_PAGE
         while True:
             page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
-            largest = 1
             for entry_id, fields in page:
                 entry = dict(zip(fields[::2], fields[1::2], strict=False))
                 message_id = entry.get(b"id", b"")
@@ -392,11 +398,10 @@ class Outbox:
                     found[message_id.decode()] = keys.EntryId.parse(entry_id)
                 elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
                     return found
-                largest = max(largest, len(fields[-1]))
             if len(page) < count or len(found) == len(wanted):
                 return found
             end = "(" + page[-1][0].decode()
-            count = max(1, min(_LARGEST_PAGE, count * 4, _PAGE_BYTES // largest))
+            count = next_page(count, page)
 
 
 def log_failure(sent: Sent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from flowchan.broker.commands import Commands
+from flowchan.broker.paging import FIRST_PAGE, next_page
 from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
 
@@ -38,11 +39,12 @@ async def beginning(commands: Commands, stream: str, excluded: Collection[EntryI
     if not there or others < 0 or others > len(there):
         return keys.FIRST  # reading the excluded costs less than counting the others
     newest = max(there)
-    behind, start = 0, f"({newest}"
-    while behind < others:
-        page = await commands.call("XRANGE", stream, start, str(last), "COUNT", min(1000, others - behind))
-        if not page:
-            return keys.FIRST
+    behind, start, size = 0, f"({newest}", FIRST_PAGE
+    while behind <= others:
+        page = await commands.call("XRANGE", stream, start, str(last), "COUNT", size)
         behind += len(page)
-        start = "(" + page[-1][0].decode()
-    return newest
+        if len(page) < size:
+            break
+        start, size = "(" + page[-1][0].decode(), next_page(size, page)
+    # More than there should be: the server has lost entries that are excluded, so the count says nothing.
+    return newest if behind == others else keys.FIRST

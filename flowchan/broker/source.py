@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.paging import FIRST_PAGE, LARGEST_PAGE, PAGE_BYTES, Entries, next_page
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.errors import FlowchanError
 from flowchan.wire import keys
@@ -14,11 +15,8 @@ from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
     from flowchan.broker.hub import Hub
-    from flowchan.broker.lane import Entries, Tap
+    from flowchan.broker.lane import Tap
 
-_FIRST_PAGE = 16
-_LARGEST_PAGE = 512
-_PAGE_BYTES = 4 * 1024 * 1024
 _PASSING_PAUSE = 0.5
 
 
@@ -39,7 +37,7 @@ class Source:
     """
 
     __slots__ = (
-        "_buffered_bytes", "_excluded", "_hub", "_looking", "_notify", "_page", "_then",
+        "_buffered_bytes", "_closed", "_excluded", "_hub", "_looking", "_notify", "_page", "_then",
         "buffer", "cursor", "error", "is_drained", "poll_interval", "stream", "tap",
     )  # fmt: skip
 
@@ -63,9 +61,10 @@ class Source:
         self._hub = hub
         self._excluded = excluded
         self._notify = notify
-        self._page = _FIRST_PAGE
+        self._page = FIRST_PAGE
         self._buffered_bytes = 0
         self._looking = False
+        self._closed = False
         self._then: list[Callable[[], None]] = []
 
     @property
@@ -90,8 +89,11 @@ class Source:
         else:
             self.look()
 
-    def look(self, then: Callable[[], None] | None = None) -> None:
-        """Read the next page; ``then`` is called when it has been."""
+    def look(self, then: Callable[[], None] | None = None, reached: EntryId = keys.FIRST) -> None:
+        """Read the next page; ``then`` is called when it has been.
+
+        ``reached`` is an entry that is known to have been there: if the page ends before it, it was deleted.
+        """
         if then is not None:
             self._then.append(then)
         if self._looking:
@@ -107,8 +109,9 @@ class Source:
             self.is_drained = len(reply) < count
             if reply:
                 self.feed(reply)
-                largest = max(len(fields[-1]) for _, fields in reply)
-                self._page = max(1, min(_LARGEST_PAGE, self._page * 4, _PAGE_BYTES // (largest + 256)))
+                self._page = next_page(count, reply)
+            if self.is_drained and self.cursor < reached:
+                self.cursor = reached
             self._looked()
 
         self._hub.commands.request(looked, "XRANGE", self.stream, f"({self.cursor}", "+", "COUNT", count)
@@ -128,7 +131,7 @@ class Source:
             self._buffered_bytes += len(fields[-1])
             fresh = True
         self.cursor = cursor
-        if self.tap is not None and (len(buffer) >= _LARGEST_PAGE or self._buffered_bytes >= _PAGE_BYTES):
+        if self.tap is not None and (len(buffer) >= LARGEST_PAGE or self._buffered_bytes >= PAGE_BYTES):
             self.is_drained = False
             self._hub.detach(self)
         if fresh:
@@ -137,6 +140,12 @@ class Source:
     def restart(self) -> None:
         """The stream was made anew: all that is in it is new."""
         self.cursor = keys.FIRST
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+        self._hub.detach(self)
+        self.buffer.clear()
 
     def fail(self, error: FlowchanError) -> None:
         """The stream cannot be read; who waits is told."""
@@ -156,7 +165,7 @@ class Source:
         self.fail(translated(reply, self._hub.server, f"run {run}, channel {channel}"))
 
     def _look_again(self) -> None:
-        if not self._looking:
+        if not self._looking and not self._closed:
             self.look()
 
     def _looked(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ class Subscription:
             return entry
         deadline = None if timeout is None else self._loop.time() + timeout
         if not self._has_begun:
-            await self._begin()
+            with anyio.move_on_after(None if timeout is None else timeout or self._hub.patience):
+                await self._begin()
         while True:
             if self._is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
@@ -92,8 +94,7 @@ class Subscription:
             return
         self._is_closed = True
         for source in self._sources:
-            self._hub.detach(source)
-            source.buffer.clear()
+            source.close()
         self._wake_all()
 
     # --- taking ----------------------------------------------------------------------------------
@@ -177,14 +178,17 @@ class Subscription:
     def _look_once_more(self, waiter: asyncio.Future[bool]) -> asyncio.TimerHandle:
         left = len(self._sources)
 
-        def looked() -> None:
+        def looked(source: Source) -> None:
             nonlocal left
+            if not source.is_settled and not source.buffer and not waiter.done():
+                source.look(functools.partial(looked, source))  # a page of nothing but excluded entries
+                return
             left -= 1
             if not left:
                 self._end(waiter)
 
         for source in self._sources:
-            source.look(looked)
+            source.look(functools.partial(looked, source))
         return self._loop.call_later(self._hub.patience, self._end, waiter)
 
     def _end(self, waiter: asyncio.Future[bool]) -> None:

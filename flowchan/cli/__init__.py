@@ -11,8 +11,8 @@ from flowchan.errors import FlowchanError
 def main() -> None:
     """Do what the arguments say.
 
-    The exit code is 0 if that went well, 1 if not (standard error says why, in one line where it can), 2 if the
-    arguments make no sense, 130 after Ctrl-C, 141 if whoever read the output has left, as ``head`` does.
+    The exit code is 0 if that went well, 1 if not (standard error says why, unless it is that whoever read the output
+    has left, as ``head`` does), 2 if the arguments make no sense, 130 after Ctrl-C.
     """
     try:
         from flowchan.cli.app import run  # noqa: PLC0415 - 100 ms for cyclopts, which the demo's other process saves
@@ -28,4 +28,4 @@ def main() -> None:
     except BrokenPipeError:
         # The interpreter flushes standard output once more on its way out, and must not stumble over it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(1)

@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 from flowchan.cli.echo import echo
 from flowchan.errors import FlowchanError
 
-_FAREWELL = 5.0  # seconds that a peer may take to end
+_FAREWELL = 2.0  # seconds that a peer may take to end
 
 
 class PeerEnded(FlowchanError):  # noqa: N818 - it is no error of the one to whom it happens

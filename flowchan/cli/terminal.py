@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,13 +19,15 @@ def is_a_person() -> bool:
 
 
 def prepare() -> None:
-    """Make the most of what there is: lines that can be edited; characters that cannot be shown do no harm."""
+    """Make the most of what there is: lines that can be edited; bytes that are no text do no harm."""
+    if sys.stdin is None:  # it was closed
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - for as long as this process runs
     for stream in (sys.stdin, sys.stdout):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if sys.stdin.isatty() and sys.stdout.isatty():
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401, PLC0415 - input() uses it where it was imported
+            importlib.import_module("readline")  # that is enough for input() to use it
 
 
 @functools.cache

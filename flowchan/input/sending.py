@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Generator
 from typing import Any
 from uuid import UUID
@@ -67,6 +68,12 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
             self._sent.is_unwatched = True
 
 
+def _can_be_idempotency_key(value: Any) -> bool:
+    with contextlib.suppress(UnicodeEncodeError):  # half of a surrogate pair is no character
+        return isinstance(value, str) and bool(value.encode()) and len(value) <= 256
+    return False
+
+
 def _end_of(future: asyncio.Future[Any]) -> asyncio.Future[None]:
     """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
     end: asyncio.Future[None] = future.get_loop().create_future()
@@ -104,7 +111,7 @@ def deliver(
         sender = context.sender if context is not None else None
     once: str | None = None
     if idempotency_key is not None:
-        if not isinstance(idempotency_key, str) or not 1 <= len(idempotency_key) <= 256:
+        if not _can_be_idempotency_key(idempotency_key):
             raise InvalidKeyError("An idempotency key is a string of 1 to 256 characters.")
         once = keys.once(settings.namespace, run, channel, idempotency_key)
     body = body_of_value(value)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 TUPLE: Final = 1
@@ -96,6 +96,7 @@ def _read_uuid(payload: bytes) -> UUID:
 # As RFC 9557 writes them: 2026-10-25T02:30:00+01:00[Europe/Berlin]. Other clients have a parser for that.
 _ZONE_NAME = re.compile(r"[A-Za-z._][A-Za-z0-9._+-]*(?:/[A-Za-z._][A-Za-z0-9._+-]*)*")
 _LONGEST_TIME = 192
+_Moment = TypeVar("_Moment", datetime, time)
 _MICROSECOND = timedelta(microseconds=1)
 _STRANGERS_LOOKED_FOR = 100
 _strangers = 0
@@ -137,9 +138,17 @@ def _untagged(payload: bytes) -> tuple[str, str | None, int]:
     return text, name, fold
 
 
+def _parsed(kind: type[_Moment], text: str) -> _Moment:
+    if text[-15:-6] != "00:00:00." or text[-16:-15] not in ("+", "-"):
+        return kind.fromisoformat(text)
+    # CPython takes an offset of less than a second for UTC.
+    size = timedelta(microseconds=int(text[-6:]))
+    return kind.fromisoformat(text[:-16]).replace(tzinfo=timezone(-size if text[-16] == "-" else size))
+
+
 def _read_datetime(payload: bytes) -> datetime:
     text, name, fold = _untagged(payload)
-    value = datetime.fromisoformat(text)
+    value = _parsed(datetime, text)
     if fold:
         value = value.replace(fold=1)
     zone = _zone(name)
@@ -155,7 +164,7 @@ def _read_datetime(payload: bytes) -> datetime:
 
 def _read_time(payload: bytes) -> time:
     text, name, fold = _untagged(payload)
-    value = time.fromisoformat(text).replace(fold=fold)
+    value = _parsed(time, text).replace(fold=fold)
     zone = _zone(name)
     if zone is None:
         return value

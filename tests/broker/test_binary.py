@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flowchan.broker import binary
-from flowchan.broker.binary import Engine
+from flowchan.broker.embedded import binary
+from flowchan.broker.embedded.engine import Engine
 from flowchan.errors import BrokerUnavailable, InvalidSettingError, ServerNotFound
 
 
@@ -126,7 +126,7 @@ def test_a_folder_is_no_server(tmp_path: Path) -> None:
 
 def test_looking_for_the_wheel_does_not_import_it() -> None:
     code = (
-        "import sys; from flowchan.broker import binary; list(binary.usable(None));"
+        "import sys; from flowchan.broker.embedded import binary; list(binary.usable(None));"
         " assert not [name for name in sys.modules if name.startswith('valkey')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,7 +23,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowchan.broker import binary, embedded, watchdog
+from flowchan.broker import embedded
+from flowchan.broker.embedded import binary, locks
 from flowchan.errors import BrokerUnavailable, InvalidSettingError
 from flowchan.settings import Settings
 
@@ -347,12 +348,12 @@ def test_whoever_comes_around_the_moment_of_the_stop_is_served(home: Path) -> No
 
 def test_the_watchdog_stops_nothing_while_a_process_has_the_turn(home: Path) -> None:
     server = embedded.ensure(Settings(home=home, server_idle=0.05))
-    turn = watchdog.lock(str(home / "embedded" / watchdog.START_LOCK), wait=5)
+    turn = locks.lock(str(home / "embedded" / locks.START_LOCK), wait=5)
     assert turn is not None
     time.sleep(0.5)  # ten times the idle time, and nobody connected
     assert servers(home) == [server.pid]
 
-    watchdog.unlock(turn)
+    locks.unlock(turn)
 
     eventually(lambda: gone(server.pid))
 
@@ -361,7 +362,7 @@ def test_who_asks_while_a_stop_is_being_decided_waits_for_the_decision(home: Pat
     settings = Settings(home=home)
     server = embedded.ensure(settings)
     with ThreadPoolExecutor(1) as pool:
-        with watchdog.stopping(str(home / "embedded"), wait=5) as turn:
+        with locks.stopping(str(home / "embedded"), wait=5) as turn:
             assert turn
             asked = pool.submit(embedded.ensure, settings)
             with client(server) as connection:
@@ -530,7 +531,7 @@ def test_leftovers_of_a_crash_do_not_matter(home: Path) -> None:
     add(server, 1)
     kill(*watchdogs(home), server.pid)
     assert server.socket.exists()
-    for name in (watchdog.START_LOCK, watchdog.STOP_LOCK, watchdog.WATCHDOG_LOCK, watchdog.DATA_LOCK, "server.pid"):
+    for name in (locks.START_LOCK, locks.STOP_LOCK, locks.WATCHDOG_LOCK, locks.DATA_LOCK, "server.pid"):
         (home / "embedded" / name).write_text("1")
 
     assert numbers(embedded.ensure(settings)) == [1]

@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowchan.broker.binary import usable
+from flowchan.broker.embedded.binary import usable
 
 _PATIENCE = 20.0
 

@@ -201,5 +201,13 @@ def test_entries_are_ordered_as_numbers() -> None:
 
 
 @given(_entries)
+def test_nothing_lies_between_an_entry_and_the_one_before(entry: EntryId) -> None:
+    hypothesis.assume(entry != keys.FIRST)
+    before = entry.before()
+    assert before < entry
+    assert (before.ms * 2**64 + before.seq) + 1 == entry.ms * 2**64 + entry.seq
+
+
+@given(_entries)
 def test_an_entry_s_id_is_read_as_it_is_written(entry: EntryId) -> None:
     assert EntryId.parse(str(entry)) == EntryId.parse(str(entry).encode()) == entry

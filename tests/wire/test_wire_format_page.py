@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import given
 
+from flowchan.errors import DecodeError
 from flowchan.wire import extensions, keys
 from flowchan.wire.codec import decode, encode
 from flowchan.wire.envelope import VERSION, Envelope, from_fields, to_fields
@@ -24,6 +25,10 @@ from tests.wire.values import alike, values
 MIB = 1024 * 1024
 NAMES = {name: getattr(module, name) for module in (dt, decimal, uuid, zoneinfo) for name in dir(module)}
 BODIES = [(row[0], row[3], row[4]) for row in page_decoder.rows("type | Python")]
+
+
+def encoded(code: int, payload: bytes) -> str:
+    return bytes([0xC7, len(payload), code, *payload]).hex()
 
 
 def test_the_decoder_of_the_page_does_without_flowchan() -> None:
@@ -50,10 +55,41 @@ def test_every_extension_type_is_on_the_page_with_an_example() -> None:
     assert codes == extensions.HOLDERS | extensions.NAMES.keys()
 
 
-@hypothesis.settings(max_examples=500, deadline=None)
+@hypothesis.settings(max_examples=300, deadline=None)
 @given(values())
 def test_a_client_written_from_the_page_reads_what_flowchan_writes(value: Any) -> None:
     assert alike(page_decoder.decode_body(encode(value)), value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "d46300",  # type 99
+        encoded(9, b"tomorrow"),
+        encoded(9, b"2026-11-20T18:33:00+01:00[!Europe/Berlin]"),
+        encoded(11, b"noon"),
+    ],
+)
+def test_what_the_page_refuses_flowchan_refuses(body: str) -> None:
+    with pytest.raises(page_decoder.Refused):
+        page_decoder.decode_body(bytes.fromhex(body))
+    with pytest.raises(DecodeError):
+        decode(bytes.fromhex(body), max_bytes=MIB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"2026-10-25T02:30:00+01:00[Europe/Berlin]",
+        b"2026-11-20T18:33:00+01:00[Middle-earth/Bree]",
+        b"2026-11-20T18:33:00+05:00[Europe/Berlin]",
+        b"2026-11-20T18:33:00-05:30[u-ca=hebrew]",
+        b"2026-11-20T18:33:00-00:00:01.000001",
+    ],
+)
+def test_what_other_writers_may_write_is_read_alike_by_both(text: bytes) -> None:
+    body = bytes.fromhex(encoded(9, text))
+    assert alike(page_decoder.decode_body(body), decode(body, max_bytes=MIB))
 
 
 # --- entries ------------------------------------------------------------------------------------------

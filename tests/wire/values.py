@@ -108,7 +108,7 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, complex):
         return alike(one.real, other.real) and alike(one.imag, other.imag)
     if isinstance(one, Decimal):
-        return one.as_tuple() == other.as_tuple()
+        return bool(one.as_tuple() == other.as_tuple())
     if isinstance(one, datetime | time):
         same: bool = one == other and one.replace(tzinfo=None) == other.replace(tzinfo=None)
         zones = [getattr(when.tzinfo, "key", None) for when in (one, other)]

@@ -5,6 +5,7 @@ line it starts that server, without one it looks after the server that runs. It 
 siblings ``contact``, ``environment`` and ``locks`` only, so that it starts in milliseconds and stays small.
 """
 
+# ruff: noqa: PTH118, PTH120 - pathlib would double what this has to import
 from __future__ import annotations
 
 import contextlib
@@ -20,7 +21,7 @@ if TYPE_CHECKING or __package__:
     from flowchan.broker.embedded import contact, environment, locks
 else:
     # Run by its path, this knows no flowchan. The siblings come last, so that they hide nothing of Python's own.
-    sys.path.append(os.path.dirname(__file__))  # noqa: PTH120 - pathlib would double what this has to import
+    sys.path.append(os.path.dirname(__file__))
     import contact
     import environment
     import locks
