@@ -67,7 +67,7 @@ class Settings(BaseModel):
     """Seconds without a client after which the embedded server stops."""
 
     server_fsync: str = Field(default="everysec", pattern="^(always|everysec|no)$")
-    """The embedded server's ``appendfsync``."""
+    """When the embedded server's file reaches the disk: before each answer, every second, or as the system likes."""
 
     def __hash__(self) -> int:
         # Every call looks its broker up by these.

@@ -18,6 +18,7 @@ from tests.support.server import Server
 from tests.support.streams import Streams
 from tests.support.waiting import eventually
 
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """The event loop of ``@pytest.mark.anyio`` tests; where both matter, a folder's conftest says so."""
@@ -58,9 +59,7 @@ def server(make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(autouse=True)
-def namespace(
-    shared_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def namespace(shared_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The settings of a test: the shared server, a new namespace, nothing from the surroundings."""
     for name in list(os.environ):
         if name.startswith("FLOWCHAN_"):
@@ -129,5 +128,3 @@ def end_of_bridge() -> None:
     for loop, settings in list(broker._brokers):
         if loop is bridge._loop:
             bridge.call(broker.Broker.close, settings)
-
-

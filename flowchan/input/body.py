@@ -44,9 +44,10 @@ def body_of_value(value: Any) -> bytes:
             # round_trip: what comes out is valid input again, so without computed fields.
             return codec.encode(cls.__pydantic_serializer__.to_python(value, by_alias=False, round_trip=True), _plain)
         return codec.encode({"value": _ANY.to_python(value, by_alias=False, round_trip=True)}, _plain)
-    except (pydantic_core.PydanticSerializationError, RecursionError, ValueError) as error:
-        if isinstance(error, EncodeError):
-            raise
+    except EncodeError:
+        raise
+    except Exception as error:
+        # As a rule PydanticSerializationError; but also what a dict makes of a key that is one itself now.
         raise EncodeError(f"Cannot send a value of type {cls.__name__!r}: pydantic does not serialise it.") from error
 
 

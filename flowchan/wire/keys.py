@@ -20,6 +20,7 @@ SENDER_PREFIX = "flowchan.flow-run."
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 _SLOTS = 16_384
+_LARGEST = 2**64 - 1
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
@@ -54,8 +55,10 @@ class EntryId(NamedTuple):
         return f"{self.ms}-{self.seq}"
 
     def before(self) -> EntryId:
-        """The greatest ID that is less than this one."""
-        return EntryId(self.ms, self.seq - 1) if self.seq else EntryId(max(self.ms - 1, 0), 2**64 - 1)
+        """The greatest ID that is less than this one, if there is one."""
+        if self.seq:
+            return EntryId(self.ms, self.seq - 1)
+        return EntryId(self.ms - 1, _LARGEST) if self.ms else self
 
     @classmethod
     def parse(cls, text: str | bytes) -> EntryId:
@@ -187,8 +190,10 @@ def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
 def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> frozenset[EntryId]:
     """The places of messages in a stream. A key of no message of this stream has none."""
     channel, checksum = re.escape(address(stream_key).channel), _checksum(stream_key)
-    match = re.compile(rf"{channel}-(\d{{1,20}})-(\d{{1,20}})-{checksum}").fullmatch
-    return frozenset(EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
+    match = re.compile(rf"{channel}-([0-9]{{1,20}})-([0-9]{{1,20}})-{checksum}").fullmatch
+    entries = (EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
+    # The server refuses larger numbers, and such a key is of no message.
+    return frozenset(entry for entry in entries if max(entry) <= _LARGEST)
 
 
 @lru_cache(maxsize=4096)

@@ -288,7 +288,9 @@ def everything(client: redis.Redis) -> list[object]:
     return Streams(client, key.split(b":")[0].decode()).values("r")
 
 
-async def test_a_broker_killed_in_the_middle_of_sends_again_and_again_has_each_once(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_killed_in_the_middle_of_sends_again_and_again_has_each_once(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = make_server("--appendfsync", "always")
     monkeypatch.setenv("FLOWCHAN_URL", server.url)
     await sent(-1)
@@ -401,7 +403,9 @@ async def test_a_reply_that_never_comes_is_an_unknown_outcome_after_the_send_tim
     assert fields[b"id"].decode() == raised.value.message_id
 
 
-async def test_a_send_that_never_left_is_known_not_to_be_stored(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_send_that_never_left_is_known_not_to_be_stored(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "0.5")
     await sent(0)
     server.kill()
@@ -520,7 +524,9 @@ def test_a_synchronous_send_has_been_stored_when_it_returns(streams: Streams) ->
         assert streams.length("r") == value + 1
 
 
-def test_the_producer_changes_when_its_sequences_are_forgotten(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_producer_changes_when_its_sequences_are_forgotten(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox, "_STREAMS_KEPT", 3)
     for value in range(12):
         send(value, f"r{value % 4}")

@@ -121,9 +121,7 @@ async def test_what_was_sent_while_nobody_received_is_counted_in_pages_of_few_by
     excluded = fill(streams, range(200))
     fill(streams, range(200, 260), size=500_000)
     cost = Cost(client)
-    async with receive_input(
-        bytes, flow_run_id="r", key_prefix=CHANNEL, timeout=10, exclude_keys=excluded
-    ) as receiver:
+    async with receive_input(bytes, flow_run_id="r", key_prefix=CHANNEL, timeout=10, exclude_keys=excluded) as receiver:
         assert len(await receiver.next()) == 500_000
         # The count reads all of it once, the replay a page.
         assert cost.bytes < 60 * 500_000 + 20_000_000
@@ -197,9 +195,7 @@ async def test_what_comes_while_an_excluding_receiver_waits_is_yielded(streams: 
         int, flow_run_id="r", key_prefix=CHANNEL, timeout=10, poll_interval=10, exclude_keys=given
     ) as receiver:
         with pytest.raises(TimeoutError):
-            await receive_input(
-                int, flow_run_id="r", key_prefix=CHANNEL, timeout=0.05, exclude_keys=given
-            ).next()
+            await receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=0.05, exclude_keys=given).next()
         await send_input(100, "r", key_prefix=CHANNEL)
         assert await receiver.next() == 100
         sent = await send_input(101, "r", key_prefix=CHANNEL)

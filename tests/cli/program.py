@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 import flowchan
+from tests.support.waiting import eventually
 
 PATIENCE = 20.0
 FLOWCHAN = ("-c", "from flowchan.cli import main; main()")

@@ -56,7 +56,8 @@ def launched(place: Place, settings: Settings, command: list[str]) -> Generator[
         raise BrokerUnavailable(
             "An embedded server needs a Python interpreter: set FLOWCHAN_URL to a server that runs."
         )
-    arguments = [str(place.folder), str(place.socket), repr(settings.server_idle), *command]
+    files = str(place.data / "appendonlydir") if settings.server_fsync == "everysec" else ""
+    arguments = [str(place.folder), str(place.socket), repr(settings.server_idle), files, *command]
     # The loader's variables are what this interpreter may need to run; the server does not get them.
     variables = environment.VARIABLES | {name: os.environ[name] for name in _LOADER if name in os.environ}
     log.turn_over(place.log)

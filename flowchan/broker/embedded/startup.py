@@ -136,7 +136,8 @@ def _command(place: Place, settings: Settings, chosen: binary.Binary) -> list[st
         "pidfile": str(place.folder / "server.pid"),
         "dir": str(place.data),
         "appendonly": "yes",
-        "appendfsync": settings.server_fsync,
+        # Every second is the watchdog's business; see disk.py for why.
+        "appendfsync": "always" if settings.server_fsync == "always" else "no",
         "aof-load-truncated": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",

@@ -1,8 +1,9 @@
-"""The embedded server's watchdog: it starts the server, stops it when nobody is left, and ends with it.
+"""The embedded server's watchdog: it starts the server, syncs its file, stops it when nobody is left, and ends with it.
 
-Run by ``launch`` as ``python -I -S -B watchdog.py FOLDER SOCKET IDLE [SERVER ARGUMENT...]``: with a server's command
-line it starts that server, without one it looks after the server that runs. It is the standard library and its
-siblings ``contact``, ``environment`` and ``locks`` only, so that it starts in milliseconds and stays small.
+Run by ``launch`` as ``python -I -S -B watchdog.py FOLDER SOCKET IDLE FILES [SERVER ARGUMENT...]``: with a server's
+command line it starts that server, without one it looks after the server that runs. ``FILES`` is the folder of the
+files to sync, or empty. It is the standard library and its siblings ``contact``, ``disk``, ``environment`` and
+``locks`` only, so that it starts in milliseconds and stays small.
 """
 
 # ruff: noqa: PTH118, PTH120 - pathlib would double what this has to import
@@ -18,11 +19,12 @@ import time
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING or __package__:
-    from flowchan.broker.embedded import contact, environment, locks
+    from flowchan.broker.embedded import contact, disk, environment, locks
 else:
     # Run by its path, this knows no flowchan. The siblings come last, so that they hide nothing of Python's own.
     sys.path.append(os.path.dirname(__file__))
     import contact
+    import disk
     import environment
     import locks
 
@@ -35,11 +37,12 @@ _POLL = 0.005
 class Watchdog:
     """The one that looks after the server of a folder."""
 
-    def __init__(self, folder: str, address: str, idle: float) -> None:
-        """For the server that listens at ``address``; ``idle`` is in seconds."""
+    def __init__(self, folder: str, address: str, idle: float, files: str) -> None:
+        """For the server that listens at ``address``; ``idle`` is in seconds; ``files`` are to be synced."""
         self.folder = folder
         self.address = address
         self.idle = idle
+        self.disk = disk.Disk(files) if files else None
         self.guard = -1
         self.child = 0
 
@@ -119,6 +122,9 @@ class Watchdog:
             # Nothing is sent unasked: what can be read here is the end.
             if select.select([connection], [], [], pause)[0]:
                 raise ConnectionResetError("The server has ended.")
+            if self.disk is not None:
+                with contextlib.suppress(OSError):  # a disk that fails is the server's to report
+                    self.disk.sync()
             if not locks.is_open_at(self.guard, self._path(locks.WATCHDOG_LOCK)):
                 self._abandon(connection, socket_file)
                 return
@@ -189,7 +195,7 @@ def log(text: str) -> None:
 
 def main() -> None:
     """Detach from whoever started this, then be the watchdog."""
-    folder, address, idle, *command = sys.argv[1:]
+    folder, address, idle, files, *command = sys.argv[1:]
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -197,7 +203,7 @@ def main() -> None:
     os.chdir("/")
     if os.fork():
         os._exit(0)  # waited for by its parent; so the watchdog is nobody's child, and nobody's zombie
-    Watchdog(folder, address, float(idle)).run(command)
+    Watchdog(folder, address, float(idle), files).run(command)
 
 
 if __name__ == "__main__":
