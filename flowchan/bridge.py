@@ -17,6 +17,7 @@ from flowchan.settings import Settings, current_settings
 T = TypeVar("T")
 
 _FAREWELL = 3.0
+_LOOK = 0.05
 
 
 def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None) -> T:
@@ -36,34 +37,34 @@ def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None
     ended.acquire()
     asked: list[asyncio.Future[T]] = []
     failed: list[BaseException] = []
+    is_over = False
+
+    def end(_: object = None) -> None:
+        nonlocal is_over
+        is_over = True
+        ended.release()
 
     def start() -> None:
         try:
             future = asyncio.ensure_future(ask(broker_of_this_loop(settings)))
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
             failed.append(error)
-            ended.release()
+            end()
             return
         asked.append(future)
-        future.add_done_callback(lambda _: ended.release())
+        future.add_done_callback(end)
 
     loop.call_soon_threadsafe(start)
     try:
         ended.acquire()
     except BaseException:
         loop.call_soon_threadsafe(lambda: [future.cancel() for future in asked])
-        ended.acquire()
+        while not is_over:
+            ended.acquire(timeout=_LOOK)  # or it was interrupted with the lock in its hand
         raise
     if failed:
         raise failed[0]
     return asked[0].result()
-
-
-def later(settings: Settings, tell: Callable[[Broker], Any]) -> None:
-    """Have something done on the bridge's loop, if it runs; do not wait for it."""
-    if _loop is not None:
-        with contextlib.suppress(RuntimeError):  # it ended meanwhile, and what it held with it
-            _loop.call_soon_threadsafe(lambda: tell(broker_of_this_loop(settings)))
 
 
 _loop: asyncio.AbstractEventLoop | None = None

@@ -140,7 +140,8 @@ def within(context: FlowRunContext, settings: Settings | None = None) -> Generat
         try:
             yield context
         finally:
-            _current.reset(token)
+            with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
+                _current.reset(token)
 
 
 def new_run_id() -> UUID:

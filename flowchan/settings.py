@@ -105,7 +105,8 @@ def chosen(settings: Settings) -> Generator[None]:
     try:
         yield
     finally:
-        _chosen.reset(token)
+        with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
+            _chosen.reset(token)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -62,8 +63,13 @@ class Broker:
         self.commands.close()
         self.dialler.close()
 
+    def give_up(self) -> None:
+        """Say what was not sent, and give back the sockets: the loop was closed without notice."""
+        self.outbox.give_up()
+        self.abandon()
+
     def abandon(self) -> None:
-        """Give back the sockets only: the loop is closed, or another process's."""
+        """Give back the sockets only: they are another process's."""
         self.outbox.abandon()
         self.commands.abandon()
         self.hub.abandon()
@@ -109,7 +115,7 @@ def broker_of_this_loop(settings: Settings) -> Broker:
             if other.is_closed():
                 # Another thread may be about the same.
                 _brokers.pop((other, stale.settings), None)
-                stale.abandon()
+                stale.give_up()
         broker = _brokers[loop, settings] = Broker(loop, settings)
         _start(broker.begin())
     return broker
@@ -124,13 +130,13 @@ def _start(coroutine: Any) -> None:
     raise RuntimeError("It waited.")
 
 
-def _abandon_all() -> None:
+def _leave_all(leave: Callable[[Broker], None]) -> None:
     brokers = list(_brokers.values())
     _brokers.clear()
     for broker in brokers:
-        broker.abandon()
+        leave(broker)
 
 
 # In a child the sockets are the parent's: closing its copies ends nothing for the parent.
-os.register_at_fork(after_in_child=_abandon_all)
-atexit.register(_abandon_all)
+os.register_at_fork(after_in_child=functools.partial(_leave_all, Broker.abandon))
+atexit.register(_leave_all, Broker.give_up)

@@ -169,8 +169,16 @@ class Outbox:
         for sent in list(self._pending):
             self._fail(sent, BrokerUnavailable(f"The client was closed before a message was stored ({sent.where})."))
 
+    def give_up(self) -> None:
+        """Say what has not been stored, and give back the socket: the loop was closed without notice."""
+        pending, self._pending = self._pending, deque()
+        for sent in pending:
+            outcome = "it is not known whether it was stored" if sent.written else "it was not stored"
+            logger.error("The event loop ended before a message was acknowledged (%s): %s.", sent.where, outcome)
+        self.abandon()
+
     def abandon(self) -> None:
-        """Give back the socket only: the loop is closed, or another process's."""
+        """Give back the socket only: it is another process's."""
         if self._connection is not None:
             self._connection.abandon()
 

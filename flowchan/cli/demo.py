@@ -35,7 +35,7 @@ def sender(greeter_flow_run: Peer) -> None:
             sync.send_input(EXIT_SIGNAL, flow_run_id=greeter_flow_run.id)
             print("Goodbye!")
             return
-        greeter_id = greeter_flow_run.id
+        greeter_id = greeter_flow_run.id  # its process may be starting still; that is not what an answer takes
         asked_at = time.perf_counter()
         sync.send_input(name, flow_run_id=greeter_id)
         greeting = receiver.next()

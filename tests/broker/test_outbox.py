@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 import redis
 
@@ -65,7 +66,7 @@ async def test_sends_are_stored_in_the_order_of_the_calls(streams: Streams) -> N
     for value in range(3000):
         send(value)
         if value % 700 == 0:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
     await stored()
     assert streams.values("r") == list(range(3000))
 

@@ -33,8 +33,7 @@ class Streams:
     def groups(self, key: str | None = None) -> int:
         """How many consumer groups there are in all, or on one stream."""
         pattern = f"{self._namespace}:*" if key is None else key.replace("{", "?").replace("}", "?")
-        found: list[bytes] = list(self.client.scan_iter(pattern, count=1000, _type="stream"))
         with self.client.pipeline(transaction=False) as pipe:
-            for key in found:
-                pipe.xinfo_groups(key)
+            for found in self.client.scan_iter(pattern, count=1000, _type="stream"):
+                pipe.xinfo_groups(found)
             return sum(len(groups) for groups in pipe.execute())
