@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.settings import Settings, current_settings

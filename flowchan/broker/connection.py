@@ -187,9 +187,11 @@ class Connection:
             self._heard = self._loop.time()
             try:
                 reader.feed(data)
-                while self._sock is not None and (reply := reader.gets()) is not False:
+                while self.is_open and (reply := reader.gets()) is not False:
+                    if not waiting:
+                        raise hiredis.ProtocolError
                     waiting.popleft()(reply)
-            except (hiredis.ProtocolError, IndexError):
+            except hiredis.ProtocolError:
                 self._end(ConnectionLost("The server sent what is no reply."))
                 return
             # A TLS record can be held by the socket object, where no readiness callback sees it.
@@ -206,7 +208,7 @@ class Connection:
             return
         # A loop that was blocked has not heard what is there: listen first, then judge.
         self._readable()
-        if self._sock is None or not self._waiting:
+        if not (self.is_open and self._waiting):
             return
         now = self._loop.time()
         if now - due > _LATE:

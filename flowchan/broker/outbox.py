@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _PASSING_PAUSE = 0.5
 _FIRST_PAGE = 4
 _STREAMS_KEPT = 10_000
-_SEND_ONCE = (resources.files(__package__) / "scripts" / "send_once.lua").read_text()
+_SEND_ONCE = (resources.files("flowchan.broker") / "scripts" / "send_once.lua").read_text()
 
 
 class Sent:

@@ -304,7 +304,7 @@ async def test_an_orders_own_validation_runs_when_it_is_received() -> None:
     @flow
     async def takes_an_order() -> Any:
         run = get_run_context().flow_run.id
-        await send_input({"size": "small", "color": "green"}, run, key_prefix="shirtorder-auto")
+        await send_input(order_class.model_construct(size="small", color="green"), run)
         await send_input(order_class(size="large", color="green"), run)
         orders = order_class.receive(timeout=30)
         with pytest.raises(ValidationError, match="Green is only in-stock for medium, large, and XL sizes"):

@@ -12,15 +12,13 @@ from pathlib import Path
 
 
 class Fate(enum.Enum):
-    """What becomes of a piece of a request; all but PASS and SWALLOW end the connection."""
+    """What becomes of a piece of a request; all but PASS end the connection."""
 
     PASS = enum.auto()
     LOSE_REQUEST = enum.auto()
     HALVE_REQUEST = enum.auto()
     LOSE_REPLY = enum.auto()
     HALVE_REPLY = enum.auto()
-    SWALLOW = enum.auto()
-    """It is lost, and the connection looks well: as behind a firewall that forgot it."""
 
 
 class _Pair:
@@ -30,6 +28,7 @@ class _Pair:
         self.client = client
         self.server = server
         self.fate = Fate.PASS
+        self.swallows = False
         self.open = threading.Event()
         self.open.set()
         self.threads: list[threading.Thread] = []
@@ -93,10 +92,10 @@ class Proxy:
             thread.join(10)
             assert not thread.is_alive()
 
-    def cut(self) -> None:
-        """End all connections."""
+    def swallow(self) -> None:
+        """Let nothing through any more on the connections that there are, and leave them open."""
         for pair in self._pairs:
-            pair.end()
+            pair.swallows = True
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -141,9 +140,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := pair.client.recv(1 << 16):
                 pair.open.wait()
-                fate = self.fate(data)
-                if fate is Fate.SWALLOW:
+                if pair.swallows:
                     continue
+                fate = self.fate(data)
                 if fate is Fate.PASS:
                     pair.server.sendall(data)
                     continue
@@ -163,6 +162,8 @@ class Proxy:
     def _replies(self, pair: _Pair) -> None:
         with contextlib.suppress(OSError):
             while data := pair.server.recv(1 << 16):
+                if pair.swallows:
+                    continue
                 if pair.fate is not Fate.PASS:
                     if pair.fate is Fate.HALVE_REPLY:
                         pair.client.sendall(data[: len(data) // 2])
