@@ -453,8 +453,7 @@ def test_a_server_killed_after_a_pause_loses_nothing_that_it_had_acknowledged(ho
     for _ in range(6):
         server = embedded.ensure(settings)
         add(server, sent)
-        silent_since = time.monotonic()
-        eventually(lambda: time.monotonic() - silent_since > 1.1)
+        time.sleep(1.2)  # the pause itself is what is tested
         add(server, sent + 1, sent + 2, sent + 3)
         kill(server.pid)
         sent += 4

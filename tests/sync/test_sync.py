@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from flowchan import Channels, bridge, flow, open_run, receive_input, send_input, sync
 from flowchan.context import get_run_context
@@ -21,10 +20,6 @@ from tests.support.server import Server
 from tests.support.waiting import eventually
 
 RUN = "run"
-
-
-class User(BaseModel):
-    name: str
 
 
 def test_a_call_returns_its_result() -> None:
