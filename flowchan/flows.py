@@ -6,6 +6,7 @@ import asyncio
 import copy
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
@@ -50,6 +51,8 @@ class Flow(Generic[P, R]):
         self.description = description if description is not None else _docstring(fn)
         self.flow_run_name = flow_run_name
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+        if self.is_async:
+            _pass_for_coroutine_function(self)
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r}>"
@@ -93,6 +96,14 @@ class Flow(Generic[P, R]):
         if self.flow_run_name is None:
             return None
         return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
+
+
+def _pass_for_coroutine_function(flow: Flow[..., Any]) -> None:
+    # Frameworks ask before they call: a web handler that passes for a plain function is called in a thread.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(flow)
+    else:
+        flow.__dict__["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
 
 
 def _docstring(fn: Callable[..., Any]) -> str | None:

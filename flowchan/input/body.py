@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import json
-from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 import pydantic
@@ -53,12 +52,8 @@ def body_of_value(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """A value that msgpack does not know, as one that it does."""
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, pydantic.SecretStr | pydantic.SecretBytes | pydantic.Secret):
-        return value.get_secret_value()
-    if isinstance(value, BaseModel):
-        return type(value).__pydantic_serializer__.to_python(value, by_alias=False, round_trip=True)
+        return _ANY.to_python(value.get_secret_value(), by_alias=False, round_trip=True)
     try:
         return _adapter(type(value)).dump_python(value, mode="json")
     except pydantic.PydanticSchemaGenerationError:

@@ -172,22 +172,23 @@ class InputReceiver(Generic[T_co]):
 
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        timeout = self._timeout
         while True:
             entry = self._buffered()
             if entry is None:
+                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
             envelope = self._envelope(entry)
             if envelope is not None:
                 return self._value(entry, envelope)
-            if deadline is not None:
-                timeout = max(0.0, deadline - time.monotonic())
 
     async def _fill(self, broker: Broker, timeout: float | None) -> None:  # noqa: ASYNC109 - passed on
         # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
+        if self._ready:
+            return  # another thread has filled it on the way here
         self._ready.append(await self._wait(broker, timeout))
-        self._ready.extend(self._subscription(broker).take_ready(_AHEAD))
+        if not self._waiting:  # else the rest is for those who wait
+            self._ready.extend(self._subscription(broker).take_ready(_AHEAD))
 
     def _buffered(self) -> Entry | None:
         if self._ready:

@@ -1,345 +1,301 @@
-"""Ctrl-C, fork, and loops of all kinds in one process."""
+"""Processes that come out of one that has used flowchan: by a fork, by ``multiprocessing``, by a pool."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowchan import open_run, receive_input, send_input, sync
-from tests.support import programs
-from tests.support.streams import CHANNEL, Streams
-from tests.support.waiting import eventually
+import flowchan
+from tests.support.streams import Streams
 
-START = f"""
-import asyncio, gc, multiprocessing, os, signal, sys, threading, time
-from flowchan import flow, receive_input, send_input, sync
+# A program of its own, so that it is not the tests' process, with its threads, that forks; a file, because what is
+# spawned imports it.
+PRELUDE = """
+import asyncio, concurrent.futures, logging, multiprocessing, os, sys, threading, time
+from flowchan import flow, get_run_logger, open_run, receive_input, send_input, sync
+from flowchan.context import get_run_context
 
-def receiver(run, **options):
-    return receive_input(int, flow_run_id=run, key_prefix={CHANNEL!r}, **{{"timeout": 20, **options}})
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # in debug mode it speaks of every step that took long
+new_loop = asyncio.new_event_loop
+if {use_uvloop}:
+    import uvloop
+    new_loop = uvloop.new_event_loop
 
-def send(value, run):
-    return send_input(value, run, key_prefix={CHANNEL!r})
-"""
+def receiver(run="r", **options):
+    return receive_input(int, flow_run_id=run, key_prefix="numbers", **{{"timeout": 20, **options}})
 
+def send(value, run="r"):
+    return send_input(value, run, key_prefix="numbers")
 
-# --- Ctrl-C -----------------------------------------------------------------------------------------------------
+def run(main):
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
 
+async def converse(values, run="r"):
+    mine = receiver(run)
+    for value in values:
+        waiter = asyncio.ensure_future(mine.next())
+        await send(value, run)
+        while await waiter != value:
+            waiter = asyncio.ensure_future(mine.next())
+    send(values[-1] + 1, run)
+    return await mine.next()
 
-@pytest.mark.parametrize(
-    "wait", ["receiver('r').next()", "list(receiver('r'))", "next(iter(receiver('r', timeout=None)))"]
-)
-def test_ctrl_c_ends_a_synchronous_wait_at_once(wait: str, streams: Streams) -> None:
-    program = f"""{START}
-try:
-    {wait}
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-    with programs.running(program) as process:
-        eventually(streams.groups, "the wait")
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=10)
-        assert time.monotonic() - start < 5
-        assert (process.returncode, said, errors) == (0, "interrupted\n", "")
-    assert not streams.groups()
+def converse_blocking(values, run="r"):
+    with receiver(run) as mine:
+        for value in values:
+            send(value, run)
+            while next(mine) != value:
+                pass
+        return values[-1]
 
-
-def test_ctrl_c_that_nobody_catches_ends_the_process(streams: Streams) -> None:
-    with programs.running(f"{START}\nreceiver('r').next()") as process:
-        eventually(streams.groups, "the wait")
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
-        assert process.returncode == -signal.SIGINT
-        assert errors.rstrip().endswith("KeyboardInterrupt")
-
-
-def test_a_receiver_goes_on_after_ctrl_c_without_a_loss(streams: Streams) -> None:
-    program = f"""{START}
-mine, got, interrupts = receiver("r"), [], 0
-print("ready", flush=True)
-while len(got) < 300:
-    try:
-        got.append(mine.next())
-    except KeyboardInterrupt:
-        interrupts += 1
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-assert got == list(range(300)), got
-print(interrupts, flush=True)
-"""
-    with programs.running(program) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        for value in range(300):
-            sync.send_input(value, "r", key_prefix=CHANNEL)
-            if value % 10 == 0 and value < 250:
-                process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=20)
-        assert (process.returncode, errors) == (0, "")
-        assert int(said) > 3
-    assert streams.length("r") == 300
-
-
-# --- fork -------------------------------------------------------------------------------------------------------
-
-
-AFTER_SYNC = """
-mine = receiver("parent")
-send(0, "parent")
-assert mine.next() == 0
-
-def child():
-    send(1, "child")
-    assert receiver("child").next() == 1
-    # What was received before the fork goes on where it was
-    send(2, "parent")
-    assert mine.next() == 2
-    asyncio.run(in_async())
-
-async def in_async():
-    await send(3, "child")
-    theirs = receiver("child")
-    assert [await theirs.next() for _ in range(2)] == [1, 3]
-
-def parent():
-    assert mine.next() == 2
-    send(4, "parent")
-    assert mine.next() == 4
-"""
-
-WITH_A_WAIT = """
-mine = receiver("parent")
-got = []
-thread = threading.Thread(target=lambda: got.extend(mine.next() for _ in range(2)))
-thread.start()
-send(0, "parent")
-while not got:
-    time.sleep(0.001)
-
-def child():
-    send(1, "child")
-    assert receiver("child").next() == 1
-
-def parent():
-    send(2, "parent")
-    thread.join(20)
-    assert got == [0, 2]
-"""
-
-FORKS = {
-    "os.fork": """
-pid = os.fork()
-if not pid:
-    try:
-        child()
-        gc.collect()
-        os._exit(0)
-    finally:
-        os._exit(1)
-_, status = os.waitpid(pid, 0)
-assert status == 0, status
-parent()
-print("done")
-""",
-    "os.fork and an ordinary exit": """
-pid = os.fork()
-if not pid:
-    child()
-    gc.collect()
-    sys.exit(0)
-_, status = os.waitpid(pid, 0)
-assert status == 0, status
-parent()
-print("done")
-""",
-    "multiprocessing": """
-processes = [multiprocessing.get_context("fork").Process(target=child) for _ in range(1)]
-for each in processes:
-    each.start()
-for each in processes:
-    each.join(30)
-assert [each.exitcode for each in processes] == [0]
-parent()
-print("done")
-""",
-}
-
-
-@pytest.mark.parametrize("how", FORKS)
-@pytest.mark.parametrize("before", [AFTER_SYNC, WITH_A_WAIT], ids=["after sync", "with a wait"])
-def test_a_forked_child_sends_and_receives_by_itself_and_its_parent_goes_on(before: str, how: str) -> None:
-    # Python 3.12 warns of a fork with threads, which is what is tested.
-    said = programs.run(f"{START}{before}{FORKS[how]}", "-X", "dev", "-W", "ignore::DeprecationWarning")
-    assert said.splitlines()[-1] == "done"
-
-
-@pytest.mark.parametrize("loop", ["asyncio.new_event_loop", "uvloop.new_event_loop"])
-def test_a_fork_within_a_running_loop_leaves_the_parents_loop_alone(loop: str) -> None:
-    pytest.importorskip("uvloop") if "uvloop" in loop else None
-    program = f"""{START}
-{"import uvloop" if "uvloop" in loop else ""}
-async def main():
-    mine = receiver("parent")
-    await send(0, "parent")
-    assert await mine.next() == 0
-    waiting = asyncio.get_running_loop().create_task(mine.next())
-    await asyncio.sleep(0.05)
-    pid = os.fork()
-    if not pid:
+def in_a_child(do):
+    # Fork, do it there, and see that it was done.
+    child = os.fork()
+    if child == 0:
         try:
-            send(1, "child")
-            assert receiver("child").next() == 1
-            gc.collect()
-            os._exit(0)
-        finally:
+            do()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
             os._exit(1)
-    _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
-    assert status == 0, status
-    await send(2, "parent")
-    assert await waiting == 2
+        os._exit(0)
+    return child
 
-with asyncio.Runner(loop_factory={loop}) as runner:
-    runner.run(main())
-print("done")
+def assert_child_did_well(child):
+    deadline = time.monotonic() + 20
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert status == 0, status
+            return
+        assert time.monotonic() < deadline, "the child hangs"
+        time.sleep(0.005)
 """
-    assert programs.run(program, "-X", "dev", "-W", "ignore::DeprecationWarning") == "done\n"
 
 
-def test_a_pool_of_forked_processes_works_on_one_channel(streams: Streams) -> None:
-    program = f"""{START}
-send(-1, "r")
+@pytest.fixture
+def silent(anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path) -> Callable[[str], None]:
+    """Runs a program that must end well and say nothing, though Python is asked to say all it can."""
 
-def work(value):
-    send(value, "r")
-    return next(receiver("r"))
+    def run_program(program: str) -> None:
+        script = tmp_path / "program.py"
+        script.write_text(PRELUDE.format(**anyio_backend[1]) + textwrap.dedent(program))
+        done = subprocess.run(
+            # Python 3.12 and later warn of every fork of a process that has threads.
+            [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", script],
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(flowchan.__file__).parents[1])},
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-with multiprocessing.get_context("fork").Pool(4) as pool:
-    assert pool.map(work, range(40)) == [-1] * 40
-print("done")
-"""
-    assert programs.run(program, "-W", "ignore::DeprecationWarning") == "done\n"
-    assert sorted(streams.values("r")) == list(range(-1, 40))
-
-
-# --- loops ------------------------------------------------------------------------------------------------------
-
-
-async def exchange(run: str, count: int = 50) -> list[int]:
-    receiver: Any = receive_input(int, flow_run_id=run, key_prefix=CHANNEL, timeout=20)
-    got = []
-    for value in range(count):
-        await send_input(value, run, key_prefix=CHANNEL)
-        got.append(await receiver.next())
-    return got
+    return run_program
 
 
-def test_one_loop_after_another() -> None:
-    for run in range(3):
-        assert asyncio.run(exchange(f"r{run}")) == list(range(50))
+Silent = Callable[[str], None]
 
 
-def test_a_receiver_goes_on_in_the_next_loop_where_it_was() -> None:
-    receiver: Any = receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=20)
+def test_a_child_of_a_fork_speaks_for_itself(silent: Silent, streams: Streams) -> None:
+    silent("""
+        def as_in_a_new_process():
+            run(converse([100, 101]))
+            converse_blocking([103, 104])
+            run(converse([105]))
 
-    async def step(value: int) -> int:
-        await send_input(value, "r", key_prefix=CHANNEL)
-        return int(await receiver.next())
-
-    assert [asyncio.run(step(value)) for value in range(5)] == [0, 1, 2, 3, 4]
-    sync.send_input(5, "r", key_prefix=CHANNEL)
-    assert next(receiver) == 5
-
-
-def test_loops_in_several_threads_at_once() -> None:
-    with ThreadPoolExecutor(4) as threads:
-        runs = [threads.submit(lambda i=i: asyncio.run(exchange(f"r{i}"))) for i in range(8)]
-        assert [run.result(30) for run in runs] == [list(range(50))] * 8
+        run(converse([0, 1]))
+        converse_blocking([3, 4])
+        assert_child_did_well(in_a_child(as_in_a_new_process))
+        run(converse([5, 6]))
+        converse_blocking([8, 9])
+    """)
+    assert streams.values("r") == [0, 1, 2, 3, 4, 100, 101, 102, 103, 104, 105, 106, 5, 6, 7, 8, 9]
 
 
-def test_two_loops_answer_one_another() -> None:
-    count = 200
+def test_a_parent_that_waits_in_a_thread_goes_on_as_if_there_had_been_no_fork(silent: Silent) -> None:
+    silent("""
+        got = []
+        mine = receiver()
 
-    async def echo() -> None:
-        async with open_run("echo"):
-            async for value in receive_input(int, timeout=20, with_metadata=True):  # type: ignore[call-overload]
-                await value.respond(value.value)
-                if value.value == count - 1:
+        def follow():
+            for value in mine:
+                got.append(value)
+                if value == 5:
                     return
 
-    async def ask() -> list[int]:
-        async with open_run("ask"):
-            answers: Any = receive_input(int, timeout=20)
-            got = []
-            for value in range(count):
-                await send_input(value, "echo")
-                got.append(await answers.next())
-            return got
+        def until(look):
+            deadline = time.monotonic() + 20
+            while not look():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
 
-    thread = threading.Thread(target=lambda: asyncio.run(echo()))
-    thread.start()
-    assert asyncio.run(ask()) == list(range(count))
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-def test_threads_without_a_loop_share_what_they_send_and_receive(streams: Streams) -> None:
-    receiver = sync.receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=20)
-    with ThreadPoolExecutor(8) as threads:
-        taking = [threads.submit(lambda: [receiver.next() for _ in range(50)]) for _ in range(4)]
-        sending = [
-            threads.submit(lambda i=i: [sync.send_input(i * 50 + n, "r", key_prefix=CHANNEL) for n in range(50)])
-            for i in range(4)
-        ]
-        for each in sending:
-            each.result(30)
-        got = [value for each in taking for value in each.result(30)]
-    assert sorted(got) == list(range(200))
-    assert sorted(streams.values("r")) == list(range(200))
+        thread = threading.Thread(target=follow)
+        thread.start()
+        send(0)
+        until(lambda: got == [0])
+        child = in_a_child(lambda: (converse_blocking([1], "s"), run(converse([2], "s")), send(1)))
+        assert_child_did_well(child)
+        until(lambda: got == [0, 1])
+        children = [in_a_child(lambda number=number: send(number)) for number in (2, 3)]
+        for child in children:
+            assert_child_did_well(child)
+        send(4)
+        send(5)
+        thread.join(20)
+        assert not thread.is_alive()
+        assert sorted(got) == [0, 1, 2, 3, 4, 5] and got[:2] == [0, 1] and got[4:] == [4, 5], got
+        mine.close()
+    """)
 
 
-def test_a_loop_that_always_runs_as_in_a_notebook_is_used_cell_by_cell() -> None:
-    # A notebook's loop runs in the main thread, each cell is a task of it, and nobody ends it in an orderly way.
-    loop = asyncio.new_event_loop()
-    names: dict[str, Any] = {"send_input": send_input, "receive_input": receive_input}
+def test_a_fork_in_the_midst_of_a_loop_disturbs_neither_of_the_two(silent: Silent, streams: Streams) -> None:
+    silent("""
+        async def main():
+            mine = receiver()
+            waiter = asyncio.ensure_future(mine.next())
+            await send(0)
+            assert await waiter == 0
+            waiter = asyncio.ensure_future(mine.next())
+            await asyncio.sleep(0.1)  # a read is under way, as a rule; whether it is or not, it must go well
+            for value in range(1, 5):
+                send(value, "pending")
+            child = in_a_child(lambda: (converse_blocking([7], "s"), run(converse([8], "s")), send(1)))
+            await asyncio.to_thread(assert_child_did_well, child)
+            assert await waiter == 1
+            await send(2)
+            assert await mine.next() == 2
 
-    async def cell(text: str) -> None:
-        lines = "\n    ".join(text.splitlines())
-        exec(f"async def _cell():\n    global mine, got\n    {lines}", names)
-        await names["_cell"]()
-
-    async def notebook() -> None:
-        await cell(f"mine = receive_input(int, flow_run_id='r', key_prefix={CHANNEL!r}, timeout=20)")
-        await cell(f"send_input(1, 'r', key_prefix={CHANNEL!r})")
-        await cell("got = [await mine.next()]")
-        await cell(f"await send_input(2, 'r', key_prefix={CHANNEL!r})\ngot.append(await mine.next())")
-
-    try:
-        loop.run_until_complete(notebook())
-        assert names["got"] == [1, 2]
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        loop.close()
-
-
-def test_a_synchronous_call_on_a_running_loop_blocks_and_returns(streams: Streams) -> None:
-    async def main() -> int:
-        sync.send_input(1, "r", key_prefix=CHANNEL)
-        return sync.receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=20).next()
-
-    assert asyncio.run(main()) == 1
-    assert streams.values("r") == [1]
+        run(main())
+    """)
+    assert streams.values("pending") == [1, 2, 3, 4]  # by the parent alone, once
+    assert streams.values("r") == [0, 1, 2]
+    assert streams.groups() == 0
 
 
-def test_processes_that_end_in_the_middle_leave_groups_that_end_with_their_stream(streams: Streams) -> None:
-    with programs.running(f"{START}\nreceiver('r').next()") as process:
-        eventually(streams.groups, "the wait")
-        os.kill(process.pid, signal.SIGKILL)
-    assert streams.groups() == 1
-    assert 0 < int(streams.client.pttl(streams.key("r"))) <= 7 * 24 * 3600 * 1000  # type: ignore[arg-type]
+def test_a_child_goes_on_with_a_receiver_of_its_parent_and_the_parent_too(silent: Silent) -> None:
+    silent("""
+        def child_goes_on():
+            assert [next(mine), next(mine)] == [1, 2]
+            send(3)
+            assert next(mine) == 3
+            assert run(mine_of_async()) == 3
+
+        async def mine_of_async():
+            other.close()
+            return await anext(aiter(receiver(after=key)))
+
+        async def first(mine):
+            return await mine.next()
+
+        for value in range(3):
+            send(value)
+        key = receive_input(int, flow_run_id="r", key_prefix="numbers", with_metadata=True, timeout=1)
+        key = [next(key), next(key), next(key)][-1].metadata.key
+        mine, other = receiver(), receiver()
+        assert next(mine) == 0
+        assert run(first(other)) == 0
+        assert_child_did_well(in_a_child(child_goes_on))
+        assert [next(mine), next(mine), next(mine)] == [1, 2, 3]
+        assert run(first(other)) == 1
+        mine.close()
+    """)
+
+
+def test_a_fork_within_a_run_is_still_within_it(silent: Silent, streams: Streams) -> None:
+    silent("""
+        @flow
+        async def parent():
+            await send(0)
+            me = get_run_context().flow_run.id
+            child = in_a_child(lambda: (send_input("from the child", me), send(1)))
+            await asyncio.to_thread(assert_child_did_well, child)
+            said = await receive_input(str, timeout=20, with_metadata=True).next()
+            assert (said.value, said.metadata.sender) == ("from the child", f"flowchan.flow-run.{me}")
+
+        run(parent())
+    """)
+    assert streams.values("r") == [0, 1]
+
+
+def test_a_child_that_ends_as_programs_do_takes_nothing_of_its_parent_with_it(silent: Silent) -> None:
+    silent("""
+        mine = receiver()
+        send(0)
+        assert next(mine) == 0
+        child = os.fork()
+        if child == 0:
+            theirs = receiver("s")
+            send(1, "s")
+            assert next(theirs) == 1
+            sys.exit(0)  # all that is to be done at the end is done here, too
+        assert_child_did_well(child)
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        assert_child_did_well(child)
+        send(1)
+        assert next(mine) == 1
+        mine.close()
+    """)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(method: str, silent: Silent, streams: Streams) -> None:
+    silent(f"""
+        def worker(name):
+            with open_run(name):
+                for question in receive_input(int, timeout=20, key_prefix="numbers"):
+                    if question < 0:
+                        return
+                    send(question ** 2, "answers")
+                    run(converse([question], name + "-async"))
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            run(converse([-1], "warm"))
+            converse_blocking([-1], "warm")
+            mine = receiver("answers")
+            workers = [context.Process(target=worker, args=(f"w{{number}}",)) for number in range(3)]
+            for each in workers:
+                each.start()
+            for question in range(4):
+                for number in range(3):
+                    send(10 * number + question, f"w{{number}}")
+            answers = sorted(next(mine) for _ in range(12))
+            assert answers == sorted((10 * number + question) ** 2 for number in range(3) for question in range(4))
+            for number, each in enumerate(workers):
+                send(-1, f"w{{number}}")
+                each.join(20)
+                assert each.exitcode == 0
+            mine.close()
+    """)
+    assert [streams.length(f"w{number}") for number in range(3)] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_of_processes(method: str, silent: Silent, streams: Streams) -> None:
+    silent(f"""
+        def work(number):
+            converse_blocking([number, number + 1], f"sync-{{number}}")
+            run(converse([number, number + 1], f"async-{{number}}"))
+            send(number)
+            return number
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            converse_blocking([0], "warm")
+            with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+                assert list(pool.map(work, range(8))) == list(range(8))
+            with receiver() as mine:
+                assert sorted(next(mine) for _ in range(8)) == list(range(8))
+    """)
+    assert streams.groups() == 0

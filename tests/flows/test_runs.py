@@ -7,6 +7,7 @@ import contextvars
 import functools
 import inspect
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -77,6 +78,15 @@ async def test_the_kind_of_its_function_decides_the_kind_of_a_flow() -> None:
     assert (partial.is_async, callable_object.is_async, callable_object.name) == (True, True, "Greeter")
     assert isinstance(await callable_object(), UUID)
     assert isinstance((await partial()).id, UUID)
+
+
+def test_a_framework_that_asks_is_told_that_an_async_flow_is_one() -> None:
+    # What inspect says of it from Python 3.12 on, asyncio has said before.
+    is_async: Any = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+
+    assert is_async(who_async)
+    assert is_async(Service("Hello").greet_async)
+    assert not is_async(who)
 
 
 @pytest.mark.parametrize("what", [3, "greeter", object()], ids=lambda what: type(what).__name__)

@@ -253,6 +253,19 @@ async def test_what_a_list_holds_is_checked_when_it_is_received() -> None:
     assert await receiver.next() == [1, 2]
 
 
+async def test_a_message_that_stands_twice_in_a_stream_is_yielded_once(write: Write) -> None:
+    body = msgpack.packb({"value": "andrew"})
+    for message_id in ("0123456789abcdef-a", "0123456789abcdef-a", "0123456789abcdef-b"):
+        write(entry(body, id=message_id))
+    await send_input("marvin", RUN)
+
+    receiver = receive_input(str, flow_run_id=RUN, timeout=0, raise_timeout_error=False)
+    assert [name async for name in receiver] == ["andrew", "andrew", "marvin"]
+    assert list(sync.receive_input(str, flow_run_id=RUN, timeout=0, raise_timeout_error=False)) == [
+        *("andrew", "andrew", "marvin")
+    ]
+
+
 async def test_a_channel_that_is_no_stream_is_refused_and_not_taken_for_silence(
     client: redis.Redis, streams: Streams
 ) -> None:

@@ -25,7 +25,7 @@ from flowchan.errors import BrokerUnavailable, InvalidKeyError, MissingRunError
 from flowchan.input import AutomaticRunInput, InputReceiver
 from tests.support import loops
 from tests.support.server import Server
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -414,6 +414,21 @@ def test_threads_share_a_receiver_and_each_message_goes_to_one_of_them() -> None
     assert all(share == sorted(share) for share in taken)
 
 
+def test_a_thread_that_waits_is_not_kept_waiting_by_one_that_works_on_its_message() -> None:
+    receiver = sync.receive_input(int, flow_run_id=RUN, timeout=30)
+
+    async def send_at_once() -> None:
+        await asyncio.gather(*(send_input(number, RUN) for number in range(4)))
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            # Each takes one message and no more, as one that works on it does.
+            taken = [threads.submit(receiver.next) for _ in range(4)]
+            eventually(lambda: receiver._waiting == 4)
+            asyncio.run(send_at_once())
+            assert sorted(each.result(20) for each in taken) == list(range(4))
+
+
 def test_a_receiver_goes_from_one_event_loop_to_the_next_and_keeps_its_place() -> None:
     receiver = numbers()
     sync.send_input(0, RUN)
@@ -503,9 +518,7 @@ def test_a_thread_that_waits_when_a_receiver_is_closed_leaves_the_loop() -> None
     receiver = sync.receive_input(int, flow_run_id=RUN, timeout=30)
     with ThreadPoolExecutor(1) as thread:
         numbers_of_it = thread.submit(list, receiver)
-        deadline = time.monotonic() + 20
-        while not receiver._waiting and time.monotonic() < deadline:
-            time.sleep(0.005)
+        eventually(lambda: receiver._waiting)
         receiver.close()
 
         assert numbers_of_it.result(20) == []

@@ -206,6 +206,12 @@ class Secrets(BaseModel):
     number: Secret[int]
 
 
+class Sealed(BaseModel):
+    user: Secret[User]
+    when: Secret[datetime]
+    colors: Secret[list[Color]]
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -396,6 +402,7 @@ TYPED: list[tuple[Any, Any]] = [
     (Secrets(text="x", data=b"y", number=3), Secrets),  # type: ignore[arg-type]
     ([Secrets(text="x", data=b"y", number=3)], list[Secrets]),  # type: ignore[arg-type]
     (SecretStr("s"), SecretStr),
+    (Sealed(user=User(name="a"), when=NOW, colors=[Color.RED]), Sealed),  # type: ignore[arg-type]
     (Strict(number=1, which=ID), Strict),
     (Strict(number=1, which=ID, node=Node(1, NOW), point=Point(1, Color.RED)), Strict),
     ([Strict(number=1, which=ID, movie={"title": "a", "color": Color.RED})], list[Strict]),
@@ -479,8 +486,8 @@ def test_a_field_that_its_model_excludes_is_not_sent() -> None:
 @pytest.mark.parametrize(
     "value", [{Frozen(number=1)}, {Frozen(number=1): 1}, Box(content={Frozen(number=1): 1})], ids=str
 )
-def test_what_pydantic_does_not_serialise_is_an_error_that_names_its_type(value: Any) -> None:
-    with pytest.raises(EncodeError, match=type(value).__name__):
+def test_what_pydantic_does_not_serialise_is_an_error_of_its_own(value: Any) -> None:
+    with pytest.raises(EncodeError, match="Cannot send"):
         body_of_value(value)
 
 

@@ -322,6 +322,7 @@ def test_an_instance_can_be_made_of_a_stored_input() -> None:
         flow_run_id=run, key="a-key", value='{"size": "small"}', sender="flowchan.flow-run.asker"
     )
 
+    assert stored_input.decoded_value == {"size": "small"}
     order = ShirtOrder.load_from_flow_run_input(stored_input)
 
     assert order == ShirtOrder(size="small")
@@ -397,6 +398,13 @@ def test_the_class_itself_stays_as_it_was() -> None:
 
     assert Form.model_fields["name"].is_required()
     assert Form(name="a", nickname=None, age=18).tags == []
+
+
+def test_initial_data_of_no_field_make_a_field() -> None:
+    made: Any = Form.with_initial_data(color="red")
+
+    assert made(name="a", nickname=None, age=18).color == "red"
+    assert "color" not in Form.model_fields
 
 
 def test_calls_add_up() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -254,19 +255,18 @@ async def after_it_was_stored(send: Send) -> None:
     await sending
 
 
+WAYS = [alone, as_a_task, gathered, with_a_time_limit, shielded, as_completed, waited_for]
+WAYS += [in_a_task_group, twice, by_two_tasks, after_it_was_stored]
+if tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14):
+    WAYS.append(started_soon)  # before, it took nothing but what an async def returns
+
+
 @pytest.fixture(params=loops.BOTH)
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        *(alone, as_a_task, gathered, with_a_time_limit, shielded, as_completed, waited_for),
-        *(in_a_task_group, started_soon, twice, by_two_tasks, after_it_was_stored),
-    ],
-    ids=lambda way: way.__name__,
-)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 async def test_a_send_can_be_awaited(way: Callable[[Send], Awaitable[None]]) -> None:
     await way(lambda: send_input("x", "run"))
 
@@ -325,6 +325,19 @@ async def test_a_send_whose_wait_was_cancelled_is_stored_and_can_be_awaited_agai
 
     assert await received("run") == ["x"]
     assert metadata.receiver == "run"
+
+
+async def test_a_task_that_is_nothing_but_a_send_can_be_cancelled_and_the_send_goes_on(server: Server) -> None:
+    await send_input("first", "run")
+    with server.paused():
+        task: asyncio.Task[Any] = asyncio.ensure_future(send_input("second", "run"))
+        await anyio.lowlevel.checkpoint()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await send_input("third", "run")
+
+    assert await received("run") == ["first", "second", "third"]
 
 
 async def test_one_who_gives_up_waiting_for_a_send_does_not_disturb_another() -> None:
