@@ -36,7 +36,7 @@ class Channels:
         given = {"url": url, "namespace": namespace, **settings}
         known = Settings.from_environment().model_dump()
         try:
-            self.settings = Settings.model_validate(
+            self.settings: Settings = Settings.model_validate(
                 {**known, **{name: value for name, value in given.items() if value is not None}}
             )
         except ValidationError as error:

@@ -35,8 +35,8 @@ class FlowRun:
     __slots__ = ("_name", "flow_name", "id")
 
     def __init__(self, id: UUID | str, name: str | None = None, flow_name: str | None = None) -> None:  # noqa: A002
-        self.id = id
-        self.flow_name = flow_name
+        self.id: UUID | str = id
+        self.flow_name: str | None = flow_name
         self._name = name
 
     @property

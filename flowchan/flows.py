@@ -48,9 +48,9 @@ class Flow(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
-        self.description = description if description is not None else _docstring(fn)
+        self.description: str | None = description if description is not None else _docstring(fn)
         self.flow_run_name = flow_run_name
-        self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+        self.is_async: bool = any(map(inspect.iscoroutinefunction, (fn, type(fn).__call__)))
         if self.is_async:
             _pass_for_coroutine_function(self)
 

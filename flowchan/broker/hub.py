@@ -67,6 +67,7 @@ class Hub:
         tap, lane = self._taps.get(source.stream, (None, None))
         if tap is None or lane is None:
             lane = next((lane for lane in self._lanes if len(lane.taps) < WIDTH), None) or self._new_lane()
+            source.rewind()
             tap = Tap(source.stream, source.cursor)
             self._taps[source.stream] = tap, lane
             self._listen(source, tap)

@@ -26,6 +26,9 @@ _COUNT = 16
 _SHORTEST_BLOCK = 0.05
 _LONGEST_BLOCK = 30.0
 _GRACE = 5.0
+_HELPED = 0.1
+"""Seconds that a read must have lasted for the repair before it to have been of use."""
+
 _PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _IDLE = 10.0
@@ -39,6 +42,9 @@ class Listener(Protocol):
 
     def feed(self, entries: Entries) -> None:
         """Take entries, oldest first; those at or before one's own cursor are to be passed over."""
+
+    def rewind(self) -> None:
+        """Take entries of the newest millisecond again, if they are others than those that were taken."""
 
     def restart(self) -> None:
         """Forget one's cursor."""
@@ -67,6 +73,12 @@ class Tap:
         self.cursor = EntryId.parse(entries[-1][0])
         for listener in tuple(self.listeners):
             listener.feed(entries)
+
+    def rewind(self) -> None:
+        """The stream may have been made anew, and an ID that was handed over be given once more."""
+        self.cursor = self.cursor.first_of_its_time().before()
+        for listener in self.listeners:
+            listener.rewind()
 
     def restart(self) -> None:
         """The stream was made anew, with IDs below the old ones: everything in it is new."""
@@ -107,7 +119,8 @@ class Lane:
         self._waking = 0
         self._repairing = False
         self._departed = False
-        self._pause = _PAUSE
+        self._pause = 0.0
+        self._repaired_at = 0.0
         self._packed: bytes | None = None
         self._closed = False
 
@@ -224,7 +237,7 @@ class Lane:
             return
         if isinstance(reply, ConnectionLost):
             return  # _lost follows, once for all
-        self._pause = _PAUSE
+        self._pause = 0.0
         if reply:
             for key, entries in reply:
                 tap = self.taps.get(key)
@@ -239,6 +252,8 @@ class Lane:
             # A listener left, and its group went under the read.
             self._read()
         elif refusal.code in GONE or refusal.code == "WRONGTYPE":
+            for tap in self.taps.values():
+                tap.rewind()
             self._repair()  # which finds out whose stream it is
         elif refusal.code in PASSING:
             logger.warning("%s: %s; reading again soon.", self._dialler.name, refusal.code)
@@ -355,11 +370,11 @@ class Lane:
         tap.fail(translated(error, self._dialler.name, _where(tap.stream)))
 
     def _repaired(self, failed: bool) -> None:
-        if not failed:
-            # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
-            pause, self._pause = self._pause if self._pause > _PAUSE else 0.0, min(self._pause * 2, _LONGEST_PAUSE)
-        else:
-            pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
+        if not failed and self._loop.time() - self._repaired_at > _HELPED:
+            self._pause = 0.0
+        pause = max(self._pause, _PAUSE) if failed else self._pause
+        self._pause = min(max(_PAUSE, self._pause * 2), _LONGEST_PAUSE)
         if pause:
             self._loop.call_later(pause, self._after_repair, failed)
         else:
@@ -367,6 +382,7 @@ class Lane:
 
     def _after_repair(self, again: bool) -> None:
         self._repairing = False
+        self._repaired_at = self._loop.time()
         self._packed = None
         if again:
             self._repair()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _PASSING_PAUSE = 0.5
 
 
+_MARK = 3
+"""Which of an entry's fields and values tells it from others: in flowchan's, the message ID."""
+
+
 class Entry(NamedTuple):
     """An entry as it stands in a stream: undecoded."""
 
@@ -37,7 +41,8 @@ class Source:
     """
 
     __slots__ = (
-        "_buffered_bytes", "_closed", "_excluded", "_hub", "_looking", "_notify", "_page", "_then",
+        "_buffered_bytes", "_closed", "_excluded", "_floor", "_hub", "_looking", "_marked", "_marks", "_notify", "_page",
+        "_then",
         "buffer", "cursor", "error", "is_drained", "poll_interval", "stream", "tap",
     )  # fmt: skip
 
@@ -59,6 +64,10 @@ class Source:
         """Whether the last look reached the end of the stream."""
         self.tap: Tap | None = None
         self._hub = hub
+        self._floor = cursor
+        self._marked = -1
+        self._marks: dict[EntryId, bytes] = {}
+        """What the newest millisecond's entries were, so far: an ID can be given twice within it."""
         self._excluded = excluded
         self._notify = notify
         self._page = FIRST_PAGE
@@ -125,6 +134,12 @@ class Source:
             if entry_id <= cursor:
                 continue
             cursor = entry_id
+            if entry_id.ms != self._marked:
+                self._marked, self._marks = entry_id.ms, {}
+            mark = fields[_MARK] if len(fields) > _MARK else b""
+            if self._marks.get(entry_id) == mark:
+                continue
+            self._marks[entry_id] = mark
             if entry_id in excluded:
                 continue
             buffer.append(Entry(self.stream, entry_id, fields))
@@ -137,9 +152,20 @@ class Source:
         if fresh:
             self._notify()
 
+    def rewound(self) -> EntryId:
+        """From where to read so as not to miss an entry that bears the ID of one that is gone.
+
+        A stream that is deleted and written to within a millisecond begins that millisecond's IDs anew.
+        """
+        return max(self._floor, min(self.cursor, self.cursor.first_of_its_time().before()))
+
+    def rewind(self) -> None:
+        """Take entries of the newest millisecond again, if they are others than those that were taken."""
+        self.cursor = self.rewound()
+
     def restart(self) -> None:
         """The stream was made anew: all that is in it is new."""
-        self.cursor = keys.FIRST
+        self.cursor = self._floor = keys.FIRST
 
     def close(self) -> None:
         """Take nothing more."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _STALLED = 0.05
 """Seconds that a timer may be late before the loop counts as having been blocked."""
 
+_LAST_LOOK = 0.1
+"""Seconds that a wait may last beyond its time, for a look at what came in the last moment."""
+
 
 class Subscription:
     """Guarantees: entries come in the order of their streams (across streams, in that of their IDs), each once.
@@ -142,7 +145,7 @@ class Subscription:
         self._waiters.append(waiter)
         timer: asyncio.TimerHandle | None = None
         if only_now:
-            timer = self._look_once_more(waiter)
+            timer = self._look_once_more(waiter, self._hub.patience)
         else:
             for source in self._sources:
                 source.listen()
@@ -168,14 +171,15 @@ class Subscription:
             self._hub.poll(source)
         if waiter.done():
             return
-        was_blocked = self._loop.time() - deadline > _STALLED
-        if was_blocked and self._hub.trouble is None:
-            # What came while the loop was blocked may still be in the server: it counts as here in time.
-            self._look_once_more(waiter)
-        else:
+        if self._hub.trouble is not None:
             self._end(waiter)
+            return
+        # What came in time may still be in the server, if the loop was blocked before its time was up or is so
+        # now. Only a loop that is late anyway waits long for the answer.
+        was_blocked = self._loop.time() - deadline > _STALLED
+        self._look_once_more(waiter, self._hub.patience if was_blocked else _LAST_LOOK)
 
-    def _look_once_more(self, waiter: asyncio.Future[bool]) -> asyncio.TimerHandle:
+    def _look_once_more(self, waiter: asyncio.Future[bool], patience: float) -> asyncio.TimerHandle:
         left = len(self._sources)
 
         def looked(source: Source) -> None:
@@ -189,7 +193,7 @@ class Subscription:
 
         for source in self._sources:
             source.look(functools.partial(looked, source))
-        return self._loop.call_later(self._hub.patience, self._end, waiter)
+        return self._loop.call_later(patience, self._end, waiter)
 
     def _end(self, waiter: asyncio.Future[bool]) -> None:
         if not waiter.done():

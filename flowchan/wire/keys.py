@@ -54,6 +54,10 @@ class EntryId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
 
+    def first_of_its_time(self) -> EntryId:
+        """The first ID of this one's millisecond."""
+        return EntryId(self.ms, 0)
+
     def before(self) -> EntryId:
         """The greatest ID that is less than this one, if there is one."""
         if self.seq:

@@ -210,6 +210,34 @@ def test_a_child_goes_on_with_a_receiver_of_its_parent_and_the_parent_too(silent
     """)
 
 
+def test_forks_under_load_find_no_lock_held(silent: Silent, streams: Streams) -> None:
+    # Threads that import, or use a model for the first time, do hold locks of others': so that is done before.
+    silent("""
+        converse_blocking([0], "s")
+        run(converse([1], "s"))
+        is_over = False
+
+        def busy(name):
+            value = 0
+            while not is_over:
+                converse_blocking([value], name)
+                run(converse([value + 1], name))
+                value += 3
+
+        threads = [threading.Thread(target=busy, args=(name,)) for name in ("s", "t")]
+        for thread in threads:
+            thread.start()
+        for value in range(20):
+            child = in_a_child(lambda value=value: (send(value), run(converse([value], f"u{value}"))))
+            assert_child_did_well(child)
+        is_over = True
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+    """)
+    assert streams.values("r") == list(range(20))
+
+
 def test_a_fork_within_a_run_is_still_within_it(silent: Silent, streams: Streams) -> None:
     silent("""
         @flow
