@@ -13,7 +13,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from flowchan.broker.broker import broker_of_this_loop
+from flowchan.broker.broker import brokers_of_this_loop
 from flowchan.errors import MissingRunError
 from flowchan.settings import Settings, chosen, current_settings
 from flowchan.wire import keys
@@ -156,9 +156,10 @@ def _new_run_name() -> str:
     return "-".join(coolname.generate(2))
 
 
-async def stored(settings: Settings | None = None) -> None:
-    """Wait until all that was sent on this loop so far has been stored, or has failed."""
-    await broker_of_this_loop(settings or current_settings()).outbox.drain()
+async def stored() -> None:
+    """Wait until all that was sent on this loop so far, by whatever client, has been stored, or has failed."""
+    for broker in brokers_of_this_loop():
+        await broker.outbox.drain()
 
 
 class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManager[FlowRun, None]):  # noqa: N801
@@ -223,7 +224,7 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         traceback: TracebackType | None,
     ) -> None:
         self._exits.close()
-        await stored(self._settings)
+        await stored()
 
 
 __all__ = ["FlowRun", "FlowRunContext", "get_run_context", "open_run"]

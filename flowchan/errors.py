@@ -25,9 +25,15 @@ of a receive already know how to catch.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FlowchanError(Exception):
     """The base of every error in this module."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # On its way back from another process: some are made of other arguments than Exception remembers.
+        return _made_again, (type(self), self.args, self.__dict__)
 
 
 class InvalidSettingError(FlowchanError, ValueError):
@@ -129,3 +135,10 @@ class SendOutcomeUnknown(BrokerUnavailable):
 
 class ServerNotFound(BrokerUnavailable):
     """No ``FLOWCHAN_URL`` is set and no server binary was found; says what to install."""
+
+
+def _made_again(kind: type[FlowchanError], args: tuple[Any, ...], state: dict[str, Any]) -> FlowchanError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

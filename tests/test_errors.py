@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -64,3 +65,23 @@ def test_a_message_that_is_too_large_tells_both_sizes() -> None:
 def test_an_unreachable_broker_is_a_connection_error() -> None:
     with pytest.raises(ConnectionError):
         raise errors.BrokerUnavailable("it is away")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.MissingRunError(),
+        errors.RespondError(),
+        errors.MessageTooLarge(2, 1, " (run r, channel c)"),
+        errors.DecodeError("no message", key="key"),
+        errors.BrokerRefused("no", code="OOM"),
+        errors.SendOutcomeUnknown("who knows", message_id="id"),
+        errors.InvalidKeyError("no key"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_survives_the_way_back_from_another_process(error: errors.FlowchanError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)

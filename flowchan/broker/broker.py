@@ -121,6 +121,12 @@ def broker_of_this_loop(settings: Settings) -> Broker:
     return broker
 
 
+def brokers_of_this_loop() -> list[Broker]:
+    """All that the running loop has, for whatever settings."""
+    loop = asyncio.get_running_loop()
+    return [broker for (other, _), broker in list(_brokers.items()) if other is loop]
+
+
 def _start(coroutine: Any) -> None:
     """Run a coroutine that does not wait, here and now."""
     try:

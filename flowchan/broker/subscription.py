@@ -54,7 +54,7 @@ class Subscription:
         ]
         # Where a replay begins is looked up on the first wait; only a long exclusion makes it worth one.
         self._has_begun = not any(excluded.values())
-        self._beginning = anyio.Lock()
+        self._beginning: asyncio.Task[None] | None = None
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next entry, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -70,7 +70,7 @@ class Subscription:
         deadline = None if timeout is None else self._loop.time() + timeout
         if not self._has_begun:
             with anyio.move_on_after(None if timeout is None else timeout or self._hub.patience):
-                await self._begin()
+                await self._begun()
         while True:
             if self._is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
@@ -123,21 +123,32 @@ class Subscription:
 
     # --- waiting ---------------------------------------------------------------------------------
 
+    async def _begun(self) -> None:
+        # One look-up for all who wait, which goes on when they are cancelled: else who is cancelled again and
+        # again would never get on.
+        if self._beginning is None:
+            self._beginning = self._loop.create_task(self._begin())
+            # Whoever is told of its failure, it has been told.
+            self._beginning.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        under_way = self._beginning
+        try:
+            await asyncio.shield(under_way)
+        finally:
+            if under_way.done() and self._beginning is under_way:
+                self._beginning = None
+
     async def _begin(self) -> None:
-        async with self._beginning:
-            if self._has_begun:
-                return
-            for source in self._sources:
-                if source.cursor != keys.FIRST:
-                    continue
-                try:
-                    source.cursor = await beginning(self._hub.commands, source.stream, self._excluded[source.stream])
-                except ConnectionLost:
-                    pass  # from the first, then: slower, and just as right
-                except Refusal as refusal:
-                    _, run, channel = keys.address(source.stream)
-                    raise translated(refusal, self._hub.server, f"run {run}, channel {channel}") from None
-            self._has_begun = True
+        for source in self._sources:
+            if source.cursor != keys.FIRST:
+                continue
+            try:
+                source.cursor = await beginning(self._hub.commands, source.stream, self._excluded[source.stream])
+            except ConnectionLost:
+                pass  # from the first, then: slower, and just as right
+            except Refusal as refusal:
+                _, run, channel = keys.address(source.stream)
+                raise translated(refusal, self._hub.server, f"run {run}, channel {channel}") from None
+        self._has_begun = True
 
     async def _wait(self, deadline: float | None, *, only_now: bool) -> bool:
         """Wait to be woken. True: the time is up."""

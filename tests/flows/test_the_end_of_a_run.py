@@ -8,7 +8,7 @@ import logging
 import anyio
 import pytest
 
-from flowchan import flow, open_run, receive_input, send_input
+from flowchan import Channels, flow, open_run, receive_input, send_input
 from flowchan.context import get_run_context
 from flowchan.errors import FlowchanError
 from flowchan.input import AutomaticRunInput
@@ -168,3 +168,17 @@ def test_even_without_a_run(streams: Streams) -> None:
     """)
 
     assert streams.length("run", CHANNEL) == 1000
+
+
+async def test_so_are_those_that_it_sent_by_an_explicit_client(server: Server) -> None:
+    mine = Channels(namespace="mine")
+
+    @flow
+    async def talks() -> None:
+        mine.send_input("x" * 500_000, "run")
+
+    await mine.send_input("first", "run")
+    await talks()
+    with server.client() as client:
+        (key,) = client.scan_iter("mine:*", _type="stream")
+        assert client.xlen(key) == 2

@@ -1,0 +1,85 @@
+"""Ctrl-C, and signals that leave no time for a farewell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from flowchan import sync
+from tests.support import programs
+from tests.support.streams import CHANNEL, Streams
+from tests.support.waiting import eventually
+
+START = f"""
+import signal
+from flowchan import receive_input
+
+def receiver(run, **options):
+    return receive_input(int, flow_run_id=run, key_prefix={CHANNEL!r}, **{{"timeout": 20, **options}})
+"""
+
+
+@pytest.mark.parametrize(
+    "wait", ["receiver('r').next()", "list(receiver('r'))", "next(iter(receiver('r', timeout=None)))"]
+)
+def test_ctrl_c_ends_a_synchronous_wait_at_once(wait: str, streams: Streams) -> None:
+    program = f"""{START}
+try:
+    {wait}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    with programs.running(program) as process:
+        eventually(streams.groups, "the wait")
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=10)
+        assert time.monotonic() - start < 5
+        assert (process.returncode, said, errors) == (0, "interrupted\n", "")
+    assert not streams.groups()
+
+
+def test_ctrl_c_that_nobody_catches_ends_the_process(streams: Streams) -> None:
+    with programs.running(f"{START}\nreceiver('r').next()") as process:
+        eventually(streams.groups, "the wait")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == -signal.SIGINT
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_receiver_goes_on_after_ctrl_c_without_a_loss(streams: Streams) -> None:
+    program = f"""{START}
+mine, got, interrupts = receiver("r"), [], 0
+print("ready", flush=True)
+while len(got) < 300:
+    try:
+        got.append(mine.next())
+    except KeyboardInterrupt:
+        interrupts += 1
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+assert got == list(range(300)), got
+print(interrupts, flush=True)
+"""
+    with programs.running(program) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for value in range(300):
+            sync.send_input(value, "r", key_prefix=CHANNEL)
+            if value % 10 == 0 and value < 250:
+                process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, "")
+        assert int(said) > 3
+    assert streams.length("r") == 300
+
+
+def test_processes_that_end_in_the_middle_leave_groups_that_end_with_their_stream(streams: Streams) -> None:
+    with programs.running(f"{START}\nreceiver('r').next()") as process:
+        eventually(streams.groups, "the wait")
+        os.kill(process.pid, signal.SIGKILL)
+    assert streams.groups() == 1
+    assert 0 < int(streams.client.pttl(streams.key("r"))) <= 7 * 24 * 3600 * 1000  # type: ignore[arg-type]
