@@ -14,18 +14,17 @@ from pydantic import BaseModel
 from flowchan.context import blocking, open_run
 from flowchan.flows import flow
 from flowchan.input import run_input as dual
+from flowchan.input.automatic import model_of
 from flowchan.input.keyset import Keyset
 from flowchan.input.metadata import RunInputMetadata
 from flowchan.input.receiver import InputReceiver as _InputReceiver
+from flowchan.input.receiving import HOUR, POLL, receiver_of
 from flowchan.input.types import unwraps
 from flowchan.logging import get_run_logger
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
-
-_HOUR = 3600.0
-_POLL = 10.0
 
 
 class InputReceiver(_InputReceiver[T_co]):
@@ -68,8 +67,8 @@ class RunInput(dual.RunInput):
     @classmethod
     def receive(
         cls,
-        timeout: float | None = _HOUR,
-        poll_interval: float = _POLL,
+        timeout: float | None = HOUR,
+        poll_interval: float = POLL,
         raise_timeout_error: bool = True,
         exclude_keys: Iterable[str] | None = None,
         key_prefix: str | None = None,
@@ -78,7 +77,7 @@ class RunInput(dual.RunInput):
         after: str | None = None,
     ) -> InputReceiver[Self]:
         """As :meth:`flowchan.RunInput.receive`."""
-        return dual.receiver_of(
+        return receiver_of(
             InputReceiver,
             cls,
             timeout,
@@ -103,8 +102,8 @@ class AutomaticRunInput(  # pyright: ignore[reportIncompatibleMethodOverride]
     @classmethod
     def receive(  # type: ignore[override]
         cls,
-        timeout: float | None = _HOUR,
-        poll_interval: float = _POLL,
+        timeout: float | None = HOUR,
+        poll_interval: float = POLL,
         raise_timeout_error: bool = True,
         exclude_keys: Iterable[str] | None = None,
         key_prefix: str | None = None,
@@ -114,7 +113,7 @@ class AutomaticRunInput(  # pyright: ignore[reportIncompatibleMethodOverride]
         after: str | None = None,
     ) -> InputReceiver[Any]:
         """As :meth:`flowchan.input.AutomaticRunInput.receive`."""
-        return dual.receiver_of(
+        return receiver_of(
             InputReceiver,
             cls,
             timeout,
@@ -204,8 +203,8 @@ def receive_input(
 
 def receive_input(
     input_type: Any,
-    timeout: float | None = _HOUR,
-    poll_interval: float = _POLL,
+    timeout: float | None = HOUR,
+    poll_interval: float = POLL,
     raise_timeout_error: bool = True,
     exclude_keys: Iterable[str] | None = None,
     key_prefix: str | None = None,
@@ -215,9 +214,9 @@ def receive_input(
     after: str | None = None,
 ) -> InputReceiver[Any]:
     """As :func:`flowchan.receive_input`."""
-    return dual.receiver_of(
+    return receiver_of(
         InputReceiver,
-        dual.model_of(input_type, RunInput, AutomaticRunInput),
+        model_of(input_type, RunInput, AutomaticRunInput),
         timeout,
         poll_interval,
         raise_timeout_error,

@@ -54,11 +54,12 @@ class Broker:
 
     async def close(self) -> None:
         """Store what is still to be sent, free what the broker holds for this loop, end the connections."""
-        _brokers.pop((self.loop, self.settings), None)
         if not self.outbox.is_idle():
             with anyio.move_on_after(_FAREWELL):
                 await self.outbox.drain()
         await self.hub.close()
+        # Not before: if the process ends meanwhile, what is left is to be told.
+        _brokers.pop((self.loop, self.settings), None)
         self.outbox.close()
         self.commands.close()
         self.dialler.close()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from flowchan.input.automatic import AutomaticRunInput, run_input_subclass_from_type
 from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paused_state
 from flowchan.input.metadata import FlowRunInput, RunInputMetadata
+from flowchan.input.model import RunInput
 from flowchan.input.receiver import InputReceiver
-from flowchan.input.run_input import (
-    AutomaticRunInput,
-    RunInput,
-    receive_input,
-    run_input_subclass_from_type,
-    send_input,
-)
+from flowchan.input.run_input import receive_input, send_input
 
 __all__ = [
     "AutomaticRunInput",

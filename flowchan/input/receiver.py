@@ -12,25 +12,23 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.source import Entry
 from flowchan.broker.subscription import Subscription
 from flowchan.context import calls_are_async
-from flowchan.errors import BrokerUnavailable, DecodeError, InvalidKeyError
+from flowchan.errors import BrokerUnavailable, DecodeError
+from flowchan.input import position
 from flowchan.input.body import instance_of, is_made_for_a_type
 from flowchan.input.types import Body
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
 from flowchan.wire.envelope import Envelope, from_fields
-from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from flowchan.input.run_input import RunInput
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -58,7 +56,7 @@ class InputReceiver(Generic[T_co]):
 
     def __init__(
         self,
-        model: type[RunInput],
+        model: type[BaseModel],
         channels: Mapping[str, Body | None],
         run: str,
         settings: Settings,
@@ -74,12 +72,12 @@ class InputReceiver(Generic[T_co]):
         self._is_carrier = is_made_for_a_type(model)
         self._settings = settings
         self._unwrap = unwrap
-        self._timeout = _seconds(timeout, "timeout")
-        self._poll_interval = _seconds(poll_interval, "poll_interval") or 0.0
+        self._timeout = position.seconds(timeout, "timeout")
+        self._poll_interval = position.seconds(poll_interval, "poll_interval") or 0.0
         self._raise_timeout_error = raise_timeout_error
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
-        self._excluded = _entries(self._bodies, exclude_keys)
-        self._last = _cursors(self._bodies, after)
+        self._excluded = position.entries(self._bodies, exclude_keys)
+        self._last = position.cursors(self._bodies, after)
         self._ready: deque[Entry] = deque()
         self._bound: tuple[Broker, Subscription] | None = None
         self._release: weakref.finalize[..., Any] | None = None
@@ -257,7 +255,7 @@ class InputReceiver(Generic[T_co]):
         object.__setattr__(instance, "_received", (entry.stream, entry.id, envelope.sender, self._settings))
         return cast("T_co", instance.value if self._unwrap else instance)  # type: ignore[attr-defined]
 
-    def _instance(self, stream: str, body: Any) -> RunInput:
+    def _instance(self, stream: str, body: Any) -> BaseModel:
         form = self._bodies[stream]
         if self._is_carrier and form is not Body.VALUE:
             if form is Body.FIELDS or (isinstance(body, dict) and set(body) != {"value"}):
@@ -293,44 +291,3 @@ def _keyed(error: DecodeError, entry: Entry) -> DecodeError:
     _, run, channel = keys.address(entry.stream)
     key = keys.message_key(entry.stream, entry.id)
     return DecodeError(f"Message {key} cannot be read (run {run}, channel {channel}): {error}", key=key)
-
-
-def _seconds(value: float | None, name: str) -> float | None:
-    if value is None and name == "timeout":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}.")
-    if not value >= 0:
-        raise ValueError(f"{name} is a number of seconds from 0 on, not {value}.")
-    return float(value)
-
-
-def _entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, frozenset[EntryId]]:
-    """The entries of each stream that excluded keys stand for; a key of no message there excludes nothing."""
-    if isinstance(exclude_keys, str | bytes):
-        raise TypeError(f"exclude_keys is an iterable of keys, not one {type(exclude_keys).__name__}.")
-    given = list(exclude_keys or ())
-    for key in given:
-        if not isinstance(key, str):
-            raise TypeError(f"exclude_keys is an iterable of strings; one of them is {type(key).__name__}.")
-    return {stream: keys.entries_of_message_keys(stream, given) for stream in streams}
-
-
-def _cursors(streams: Iterable[str], after: str | None) -> dict[str, EntryId]:
-    """Behind which entry of each stream to begin."""
-    if after is None:
-        return dict.fromkeys(streams, keys.FIRST)
-    places = {stream: keys.entry_of_message_key(stream, after) for stream in streams} if isinstance(after, str) else {}
-    entry = next((entry for entry in places.values() if entry is not None), None)
-    if entry is None:
-        raise InvalidKeyError(
-            f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
-        )
-    cursors: dict[str, EntryId] = {}
-    cursor = entry
-    for stream, place in places.items():
-        cursors[stream] = cursor
-        if place is not None:
-            # Of two entries with one ID the earlier stream's is yielded first, so from here on it is still to come.
-            cursor = entry.before()
-    return cursors

@@ -6,8 +6,6 @@ import ast
 import asyncio
 import gc
 import inspect
-import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Callable, Coroutine
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowchan import open_run, receive_input, send_input, sync
+from tests.support import programs
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually, eventually_async
 
@@ -341,14 +340,7 @@ def silent(anyio_backend: tuple[str, dict[str, Any]]) -> Callable[[str], None]:
 
     def run_program(program: str) -> None:
         source = PRELUDE.format(**anyio_backend[1]) + textwrap.dedent(program)
-        done = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", source],
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert programs.run(source, "-X", "dev", "-W", "error") == ""
 
     return run_program
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -83,21 +84,27 @@ def assert_child_did_well(child):
 
 @pytest.fixture
 def silent(anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path) -> Callable[[str], None]:
-    """Runs a program that must end well and say nothing, though Python is asked to say all it can."""
+    """Runs a program that must end well and have nothing to say."""
 
     def run_program(program: str) -> None:
         script = tmp_path / "program.py"
         script.write_text(PRELUDE.format(**anyio_backend[1]) + textwrap.dedent(program))
-        done = subprocess.run(
+        process = subprocess.Popen(
             # Python 3.12 and later warn of every fork of a process that has threads.
-            [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", script],
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
+            [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", script],
             env={**os.environ, "PYTHONPATH": str(Path(flowchan.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        try:
+            said, errors = process.communicate(timeout=40)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # its children, too
+            process.communicate()
+            raise
+        assert (process.returncode, said, errors) == (0, "", "")
 
     return run_program
 

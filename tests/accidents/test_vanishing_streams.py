@@ -102,6 +102,19 @@ async def test_what_is_sent_in_the_same_breath_as_the_deletion_is_received(
     assert got["r"] == list(range(20))
 
 
+async def test_a_stream_that_is_deleted_between_two_waits_is_gone_on_with(
+    client: redis.Redis, streams: Streams
+) -> None:
+    for turn in range(30):
+        run = f"r{turn}"
+        async with receiver(run) as mine:
+            await send(0, run)
+            assert await mine.next() == 0
+            client.delete(streams.key(run))
+            await send(1, run)
+            assert await mine.next() == 1
+
+
 async def test_a_destroyed_group_is_made_anew_where_its_receiver_stopped(client: redis.Redis, streams: Streams) -> None:
     async with following(client, streams, {"a": 10, "b": 10}) as got:
         for value in range(10):

@@ -1,0 +1,51 @@
+"""A receiver's position, as its arguments give it: where it begins, what it leaves out, how long it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowchan.errors import InvalidKeyError
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+
+def entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, frozenset[EntryId]]:
+    """The entries of each stream that excluded keys stand for; a key of no message there excludes nothing."""
+    if isinstance(exclude_keys, str | bytes):
+        raise TypeError(f"exclude_keys is an iterable of keys, not one {type(exclude_keys).__name__}.")
+    given = list(exclude_keys or ())
+    for key in given:
+        if not isinstance(key, str):
+            raise TypeError(f"exclude_keys is an iterable of strings; one of them is {type(key).__name__}.")
+    return {stream: keys.entries_of_message_keys(stream, given) for stream in streams}
+
+
+def cursors(streams: Iterable[str], after: str | None) -> dict[str, EntryId]:
+    """Behind which entry of each stream to begin."""
+    if after is None:
+        return dict.fromkeys(streams, keys.FIRST)
+    places = {stream: keys.entry_of_message_key(stream, after) for stream in streams} if isinstance(after, str) else {}
+    entry = next((entry for entry in places.values() if entry is not None), None)
+    if entry is None:
+        raise InvalidKeyError(
+            f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
+        )
+    begins: dict[str, EntryId] = {}
+    cursor = entry
+    for stream, place in places.items():
+        begins[stream] = cursor
+        if place is not None:
+            # Of two entries with one ID the earlier stream's is yielded first, so from here on it is still to come.
+            cursor = entry.before()
+    return begins
+
+
+def seconds(value: float | None, name: str) -> float | None:
+    """A number of seconds from 0 on; None only for ``timeout``."""
+    if value is None and name == "timeout":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}.")
+    if not value >= 0:
+        raise ValueError(f"{name} is a number of seconds from 0 on, not {value}.")
+    return float(value)
