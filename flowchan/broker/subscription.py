@@ -7,6 +7,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import anyio
@@ -29,6 +30,14 @@ _LAST_LOOK = 0.1
 """Seconds that a wait may last beyond its time, for a look at what came in the last moment."""
 
 
+class _Call(Enum):
+    """What one who waits is called for."""
+
+    ENTRY = "an entry is there"
+    LOOK = "something else has changed"
+    OVER = "the time is up"
+
+
 class Subscription:
     """Guarantees: entries come in the order of their streams (across streams, in that of their IDs), each once.
 
@@ -47,7 +56,9 @@ class Subscription:
         self._hub = hub
         self._loop = loop
         self._excluded = excluded
-        self._waiters: deque[asyncio.Future[bool]] = deque()
+        self._waiters: deque[asyncio.Future[_Call]] = deque()
+        self._promised = 0
+        """How many have been woken for an entry and have not taken it yet."""
         self._is_closed = False
         self._sources = [
             Source(hub, stream, after, excluded[stream], poll_interval, self._wake) for stream, after in streams.items()
@@ -64,7 +75,8 @@ class Subscription:
             BrokerUnavailable: the time is up, and the broker cannot be reached, so none could come.
             FlowchanError: the stream cannot be read.
         """
-        entry = self._take()
+        # Not past those who were woken for what is there: they came first.
+        entry = self._take() if not self._promised else None
         if entry is not None:
             return entry
         deadline = None if timeout is None else self._loop.time() + timeout
@@ -74,12 +86,12 @@ class Subscription:
         while True:
             if self._is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
-            is_over = await self._wait(deadline, only_now=timeout is not None and timeout <= 0)
-            entry = self._take()
+            call = await self._wait(deadline, only_now=timeout is not None and timeout <= 0)
+            entry = self._take() if call is _Call.ENTRY or not self._promised else None
             if entry is not None:
                 return entry
             self._raise_error()
-            if is_over:
+            if call is _Call.OVER:
                 if self._hub.trouble is not None:
                     raise BrokerUnavailable(f"No message came in time: {self._hub.trouble}") from None
                 raise TimeoutError("No message came in time.")
@@ -150,32 +162,32 @@ class Subscription:
                 raise translated(refusal, self._hub.server, f"run {run}, channel {channel}") from None
         self._has_begun = True
 
-    async def _wait(self, deadline: float | None, *, only_now: bool) -> bool:
-        """Wait to be woken. True: the time is up."""
-        waiter: asyncio.Future[bool] = self._loop.create_future()
+    async def _wait(self, deadline: float | None, *, only_now: bool) -> _Call:
+        """Wait to be called, and be told what for."""
+        waiter: asyncio.Future[_Call] = self._loop.create_future()
         self._waiters.append(waiter)
         timer: asyncio.TimerHandle | None = None
         if only_now:
             timer = self._look_once_more(waiter, self._hub.patience)
         else:
-            for source in self._sources:
-                source.listen()
             if deadline is not None:
                 timer = self._loop.call_at(deadline, self._time_is_up, waiter, deadline)
+            self._wake()
         try:
             return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake()  # what this one was woken for is still here: pass it on
-            raise
         finally:
             if timer is not None:
                 timer.cancel()
             if waiter.cancelled():
                 with contextlib.suppress(ValueError):  # a wake-up may have passed it over already
                     self._waiters.remove(waiter)
+            elif waiter.done() and waiter.result() is _Call.ENTRY:
+                self._promised -= 1
+                if self._waiters:
+                    # It takes its entry now. If it was cancelled instead, the entry is the next one's.
+                    self._loop.call_soon(self._wake)
 
-    def _time_is_up(self, waiter: asyncio.Future[bool], deadline: float) -> None:
+    def _time_is_up(self, waiter: asyncio.Future[_Call], deadline: float) -> None:
         if waiter.done():
             return
         for source in self._sources:
@@ -190,7 +202,7 @@ class Subscription:
         was_blocked = self._loop.time() - deadline > _STALLED
         self._look_once_more(waiter, self._hub.patience if was_blocked else _LAST_LOOK)
 
-    def _look_once_more(self, waiter: asyncio.Future[bool], patience: float) -> asyncio.TimerHandle:
+    def _look_once_more(self, waiter: asyncio.Future[_Call], patience: float) -> asyncio.TimerHandle:
         left = len(self._sources)
 
         def looked(source: Source) -> None:
@@ -206,10 +218,10 @@ class Subscription:
             source.look(functools.partial(looked, source))
         return self._loop.call_later(patience, self._end, waiter)
 
-    def _end(self, waiter: asyncio.Future[bool]) -> None:
+    def _end(self, waiter: asyncio.Future[_Call]) -> None:
         if not waiter.done():
             self._waiters.remove(waiter)
-            waiter.set_result(True)
+            waiter.set_result(_Call.OVER)
 
     def _wake(self) -> None:
         """Something changed: let as many go on as there are entries, or have what is missing looked for."""
@@ -218,13 +230,14 @@ class Subscription:
         if self._is_closed or any(source.error is not None for source in self._sources):
             self._wake_all()
             return
-        ready = sum(len(source.buffer) for source in self._sources)
-        if ready and len(self._sources) > 1 and any(not s.buffer and not s.is_settled for s in self._sources):
+        ready = sum(len(source.buffer) for source in self._sources) - self._promised
+        if ready > 0 and len(self._sources) > 1 and any(not s.buffer and not s.is_settled for s in self._sources):
             ready = 0
-        while ready and self._waiters:
+        while ready > 0 and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(False)
+                waiter.set_result(_Call.ENTRY)
+                self._promised += 1
                 ready -= 1
         if self._waiters:
             for source in self._sources:
@@ -235,4 +248,4 @@ class Subscription:
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_result(False)
+                waiter.set_result(_Call.LOOK)

@@ -30,14 +30,8 @@ def cursors(streams: Iterable[str], after: str | None) -> dict[str, EntryId]:
         raise InvalidKeyError(
             f"after={after!r} is no key of a message of this run and channel. Take it from an input's metadata.key."
         )
-    begins: dict[str, EntryId] = {}
-    cursor = entry
-    for stream, place in places.items():
-        begins[stream] = cursor
-        if place is not None:
-            # Of two entries with one ID the earlier stream's is yielded first, so from here on it is still to come.
-            cursor = entry.before()
-    return begins
+    # In another stream an entry with the same ID may or may not have been yielded: rather once more than never.
+    return {stream: place or entry.before() for stream, place in places.items()}
 
 
 def seconds(value: float | None, name: str) -> float | None:

@@ -158,7 +158,8 @@ def receive_input(
         flow_run_id: the run whose messages to receive; by default the current one.
         with_metadata: for plain types, yield the ``AutomaticRunInput`` with ``value`` and ``metadata``.
         group: not available yet.
-        after: the key of the message behind which to begin.
+        after: the key of the message behind which to begin. Across the channels of a union, another message of
+            the same millisecond may come again.
 
     Raises:
         MissingRunError: no run was named, and the caller is in none.

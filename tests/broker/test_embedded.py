@@ -92,7 +92,11 @@ def watchdogs(folder: Path) -> list[int]:
 
 
 def gone(*pids: int) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
 
 
 def client(server: embedded.Server) -> redis.Redis:
@@ -744,10 +748,12 @@ import resource, sys
 from flowchan.broker import embedded
 from flowchan.errors import BrokerUnavailable
 from flowchan.settings import Settings
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
 try:
     embedded.ensure(Settings(home=sys.argv[1]))
 except BrokerUnavailable as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)  # what measures coverage writes at the end
     print(error)
 """
     ran = subprocess.run([sys.executable, "-B", "-c", code, home], stdout=subprocess.PIPE, text=True, check=True)

@@ -221,7 +221,7 @@ async def test_after_costs_what_stands_behind_it(streams: Streams, client: redis
     given = fill(streams, range(20_000))
     cost = Cost(client)
     assert await received(after=given[-6]) == list(range(19_995, 20_000))
-    cost.check(reads=5, size=10_000)
+    cost.check(reads=5, size=20_000)
 
 
 async def test_after_and_excluded_keys_together(streams: Streams) -> None:
@@ -251,4 +251,8 @@ async def test_one_key_of_several_channels_resumes_all_of_them_without_a_loss() 
         found = [await receiver.next() for _ in range(40)]
     for place in range(40):
         rest = await received(int | str, key_prefix=None, after=found[place].metadata.key)  # type: ignore[arg-type]
-        assert rest == [each.value for each in found[place + 1 :]]
+        # Of another channel, one that was stored in the same millisecond may come once more: rather that than never.
+        now = found[place].metadata.sent_at
+        again = [each.value for each in found[: place + 1] if each.metadata.sent_at == now]
+        assert [value for value in rest if value not in again] == [each.value for each in found[place + 1 :]]
+        assert found[place].value not in rest
