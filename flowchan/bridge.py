@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import TypeVar
 
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.settings import Settings, current_settings
@@ -33,83 +33,45 @@ def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None
     loop = _running_loop()
     if loop is _loop_of_this_thread():
         raise RuntimeError("A synchronous call on flowchan's own thread would wait for itself.")
-    asked = _Asked[T]()
-    loop.call_soon_threadsafe(asked.begin, ask, settings)
-    try:
-        asked.wait()
-    except BaseException:
-        loop.call_soon_threadsafe(asked.cancel)
-        asked.wait_again()
-        raise
-    return asked.result()
+    ended = _thread.allocate_lock()
+    ended.acquire()
+    asked: list[asyncio.Future[T]] = []
+    failed: list[BaseException] = []
+    is_over = False
 
+    def end(_: object = None) -> None:
+        nonlocal is_over
+        if not is_over:
+            is_over = True
+            ended.release()
 
-class _Asked(Generic[T]):
-    """What one thread asks the bridge's loop for, and the lock that it waits at."""
-
-    __slots__ = ("_error", "_future", "_is_over", "_lock", "_value")
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[Any] | None = None
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._is_over = False
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    # --- in the thread that asks
-
-    def wait(self) -> None:
-        self._lock.acquire()
-
-    def wait_again(self) -> None:
-        while not self._is_over:
-            self._lock.acquire(timeout=_LOOK)  # or it was interrupted with the lock in its hand
-
-    def result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._value)
-
-    # --- on the loop
-
-    def begin(self, ask: Callable[[Broker], Awaitable[T]], settings: Settings) -> None:
+    def start() -> None:
         try:
-            awaitable = ask(broker_of_this_loop(settings))
+            future = asyncio.ensure_future(ask(broker_of_this_loop(settings)))
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
-            self._end(error=error)
+            failed.append(error)
+            end()
             return
-        if isinstance(awaitable, asyncio.Future):
-            self._future = awaitable
+        asked.append(future)
+        future.add_done_callback(end)
+
+    def cancel() -> None:
+        if asked:
+            asked[0].cancel()
         else:
-            self._future = asyncio.ensure_future(self._follow(awaitable))
-        self._future.add_done_callback(self._done)
+            end()  # it was interrupted before it had asked
 
-    def cancel(self) -> None:
-        if self._future is not None:
-            self._future.cancel()
-
-    async def _follow(self, awaitable: Awaitable[T]) -> None:
-        # Ends within the task's last step: a turn of the loop before anybody is told that it is done.
-        try:
-            value = await awaitable
-        except BaseException as error:  # noqa: BLE001 - likewise
-            self._end(error=error)
-        else:
-            self._end(value)
-
-    def _done(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self._end(error=asyncio.CancelledError())
-        elif (error := future.exception()) is not None:
-            self._end(error=error)
-        else:
-            self._end(future.result())
-
-    def _end(self, value: T | None = None, error: BaseException | None = None) -> None:
-        if not self._is_over:
-            self._value, self._error, self._is_over = value, error, True
-            self._lock.release()
+    try:
+        loop.call_soon_threadsafe(start)
+        ended.acquire()
+    except BaseException:
+        loop.call_soon_threadsafe(cancel)
+        while not is_over:
+            ended.acquire(timeout=_LOOK)  # or it was interrupted with the lock in its hand
+        raise
+    if failed:
+        raise failed[0]
+    return asked[0].result()
 
 
 _loop: asyncio.AbstractEventLoop | None = None

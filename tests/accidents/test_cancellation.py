@@ -103,17 +103,17 @@ async def all_that_come(mine: Receiver, got: list[int]) -> None:
         await asyncio.sleep(0)  # a place to be cancelled at that is not in the receiver
 
 
-@pytest.mark.parametrize("wait", [one, all_that_come])
+@pytest.mark.parametrize("wait, times", [(one, TIMES), (all_that_come, TIMES // 4)])
 async def test_a_receiver_cancelled_ten_thousand_times_under_load_misses_and_repeats_nothing(
-    wait: Callable[[Receiver, list[int]], Awaitable[None]],
+    wait: Callable[[Receiver, list[int]], Awaitable[None]], times: int
 ) -> None:
     chance, loop = random.Random(1), asyncio.get_running_loop()
     got: list[int] = []
     async with receiver() as mine, numbers_sent(got) as enough:
         cancelled = 0
-        while cancelled < TIMES:
+        while cancelled < times:
             cancelled += await cancelled_at_random(loop.create_task(wait(mine, got)), chance)
-        assert len(got) > TIMES / 100, "there was no load"
+        assert len(got) > times / 100, "there was no load"
         count = await enough()
         assert await up_to_the_end(mine, got) == expected(count)
 
@@ -124,7 +124,7 @@ async def test_those_who_wait_on_get_what_others_were_woken_for_when_they_were_c
     async with receiver() as mine, numbers_sent(got) as enough:
         waiting = {loop.create_task(one(mine, got)) for _ in range(4)}
         cancelled = 0
-        while cancelled < TIMES:
+        while cancelled < TIMES / 4:
             unlucky = chance.choice(list(waiting))
             cancelled += await cancelled_at_random(unlucky, chance)
             waiting = {task for task in waiting if not task.done()}
@@ -162,14 +162,14 @@ async def test_a_wait_with_somebody_elses_time_limit_misses_and_repeats_nothing(
     got: list[int] = []
     cut_short = 0
     async with receiver() as mine, numbers_sent(got) as enough:
-        for _ in range(TIMES // 4):
+        for _ in range(TIMES // 8):
             try:
                 await limited(mine, got, max(0, chance.uniform(-LONGEST, LONGEST)))
             except TimeoutError:
                 cut_short += 1
         count = await enough()
         assert await up_to_the_end(mine, got) == expected(count)
-    assert cut_short > TIMES / 100
+    assert cut_short > TIMES / 200
 
 
 @pytest.mark.parametrize("excluded", [0, 20, 1000])
@@ -196,7 +196,7 @@ async def test_a_receiver_of_several_channels_cancelled_at_random_misses_and_rep
 
     async with receive_input(int | str, flow_run_id="r", timeout=20) as mine, numbers_sent(got, send_either) as enough:
         cancelled = 0
-        while cancelled < TIMES / 2:
+        while cancelled < TIMES / 4:
             cancelled += await cancelled_at_random(loop.create_task(one(mine, got)), chance)  # type: ignore[arg-type]
         count = await enough()
         while len(got) <= count:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -21,11 +22,19 @@ import redis
 
 from flowchan import Channels, send_input
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
+from tests.support import loops
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """One loop does here: it has no part in dialling."""
+    return "asyncio", {"use_uvloop": False}
+
 
 SECRET = "s3cr3t"
 
@@ -99,6 +108,7 @@ async def test_a_user_who_may_do_little_more_than_streams_can_send_and_receive(t
         assert found == [1]
 
 
+@pytest.mark.parametrize("anyio_backend", loops.BOTH)
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
 async def test_tls(scheme: str, make_server: Callable[..., Server], tmp_path: Path, namespace: str) -> None:
     certificate, key = self_signed(tmp_path)
