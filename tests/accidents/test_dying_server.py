@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from flowchan import receive_input, send_input, sync
-from flowchan.errors import BrokerUnavailable, SendOutcomeUnknown
+from flowchan.errors import BrokerUnavailable
 from tests.conftest import connections
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
@@ -247,7 +247,7 @@ async def test_a_server_that_hangs_for_longer_than_a_send_may_take_stores_each_m
             for number, each in enumerate(sends):
                 try:
                     await each
-                except SendOutcomeUnknown:
+                except BrokerUnavailable:  # most of them SendOutcomeUnknown; a busy machine writes some too late
                     unknown.append(number)
     assert unknown == list(range(200))
     # When it goes on, with what it had not read yet still in its sockets
