@@ -34,6 +34,11 @@ REPLY_PATIENCE = 10.0
 """Seconds that a command which does not block may go unanswered before its connection counts as dead."""
 
 _RETRY_PAUSE = 0.05
+_YOUNG = 1.0
+_TOLERATED = 200
+_FORGIVEN = 20.0
+"""So many connections may be lost that lived for less than ``_YOUNG`` seconds, and so many more in each second."""
+
 _GRACE = 0.25
 
 
@@ -189,6 +194,8 @@ class Dialler:
         self._closed = False
         self._waiting: deque[Ready] = deque()
         self._probing = False
+        self._lost = 0.0
+        self._lost_at = 0.0
 
     def open(self, ready: Ready) -> None:
         """Open a connection and hand it to ``ready``, in a later turn of the loop.
@@ -198,6 +205,9 @@ class Dialler:
         """
         if self._closed:
             self._loop.call_soon(ready, BrokerUnavailable("This client was closed."))
+        elif self.trouble is None and self._lost > _TOLERATED:
+            # Somebody takes connections and ends them at the first command: that is no reason to spin.
+            self._loop.call_later((self._lost - _TOLERATED) / _FORGIVEN, self._attempt, ready)
         elif self.trouble is None:
             self._attempt(ready)
         else:
@@ -233,10 +243,17 @@ class Dialler:
         if self.trouble is not None:
             logger.warning("%s is back.", self.name)
         self.trouble, self._was_there = None, True
-        ready(Connection(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE))
+        connection = Connection(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE)
+        connection.ended = functools.partial(self._count_loss, self._loop.time())
+        ready(connection)
         waiting, self._waiting = self._waiting, deque()
         for other in waiting:
             self._attempt(other)
+
+    def _count_loss(self, born: float) -> None:
+        now = self._loop.time()
+        self._lost = max(0.0, self._lost - (now - self._lost_at) * _FORGIVEN) + (now - born < _YOUNG)
+        self._lost_at = now
 
     def _failed(self, error: BaseException, ready: Ready) -> None:
         if not isinstance(error, FlowchanError):

@@ -70,6 +70,8 @@ class Connection:
         self.patience = patience
         self.lost: Callable[[ConnectionLost], None] | None = None
         """Called once, when the connection ends without :meth:`close`."""
+        self.ended: Callable[[], None] | None = None
+        """Called before that, for whoever made the connection."""
         self._loop = loop
         self._sock: socket.socket | None = sock
         self._fd = sock.fileno()
@@ -233,6 +235,8 @@ class Connection:
         self._sock = None
         self._unsent = []
         tell, self.lost = self.lost, None
+        if tell is not None and self.ended is not None:
+            self.ended()
         while self._waiting:
             self._waiting.popleft()(lost)
         if tell is not None:
