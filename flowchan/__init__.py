@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowchan.channels import Channels
-    from flowchan.context import open_run
+    from flowchan.client import get_client
+    from flowchan.context import open_run, tags
+    from flowchan.flow_runs import pause_flow_run, resume_flow_run, suspend_flow_run
     from flowchan.flows import flow
     from flowchan.input import RunInput, receive_input, send_input
     from flowchan.logging import get_run_logger
@@ -28,23 +30,36 @@ __all__ = [
     "RunInput",
     "__version__",
     "flow",
+    "get_client",
     "get_run_logger",
     "open_run",
+    "pause_flow_run",
     "receive_input",
+    "resume_flow_run",
     "send_input",
+    "suspend_flow_run",
+    "tags",
 ]
 
 _ROOMS = {
     "Channels": "flowchan.channels",
     "RunInput": "flowchan.input",
     "flow": "flowchan.flows",
+    "get_client": "flowchan.client",
     "get_run_logger": "flowchan.logging",
     "open_run": "flowchan.context",
+    "pause_flow_run": "flowchan.flow_runs",
     "receive_input": "flowchan.input",
+    "resume_flow_run": "flowchan.flow_runs",
     "send_input": "flowchan.input",
+    "suspend_flow_run": "flowchan.flow_runs",
+    "tags": "flowchan.context",
 }
 
-_MODULES = frozenset({"context", "errors", "flows", "input", "logging", "settings", "states", "sync"})
+_MODULES = frozenset(
+    {"blocks", "client", "context", "deployments", "errors", "flow_runs", "flows", "input", "logging", "settings"}
+    | {"states", "sync"}
+)
 
 
 def __getattr__(name: str) -> object:

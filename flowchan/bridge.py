@@ -61,6 +61,8 @@ def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None
         else:
             end()  # it was interrupted before it had asked
 
+    thread = _thread.get_ident()
+    _cancels.setdefault(thread, []).append(cancel)
     try:
         loop.call_soon_threadsafe(start)
         ended.acquire()
@@ -69,11 +71,28 @@ def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None
         while not is_over:
             ended.acquire(timeout=_LOOK)  # or it was interrupted with the lock in its hand
         raise
+    finally:
+        _cancels[thread].remove(cancel)
+        if not _cancels[thread]:
+            del _cancels[thread]
     if failed:
         raise failed[0]
     return asked[0].result()
 
 
+def interrupt(thread: int) -> None:
+    """Cancel what a thread waits for here, if it does: its call raises CancelledError."""
+    for cancel in _cancels.get(thread, ())[-1:]:
+        with contextlib.suppress(RuntimeError):
+            _running_loop().call_soon_threadsafe(cancel)
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """The bridge's loop, for what is to be done beside the callers; it is made if there is none."""
+    return _running_loop()
+
+
+_cancels: dict[int, list[Callable[[], None]]] = {}
 _loop: asyncio.AbstractEventLoop | None = None
 _lock = threading.Lock()
 

@@ -15,6 +15,7 @@ import uuid_utils.compat
 
 from flowchan.broker.broker import brokers_of_this_loop
 from flowchan.errors import MissingRunError
+from flowchan.run import FlowRun, run_of_key
 from flowchan.settings import Settings, chosen, current_settings
 from flowchan.wire import keys
 
@@ -22,32 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flowchan.flows import Flow
-
-
-class FlowRun:
-    """A run: something with an ID that can be sent to.
-
-    Attributes:
-        id: a UUID where it is one (version 7 if flowchan made it), else the name that was given.
-        flow_name: the name of the flow that this is a run of; None where it is of none.
-    """
-
-    __slots__ = ("_name", "flow_name", "id")
-
-    def __init__(self, id: UUID | str, name: str | None = None, flow_name: str | None = None) -> None:  # noqa: A002
-        self.id: UUID | str = id
-        self.flow_name: str | None = flow_name
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """What people call the run: as given, else made up when it is first asked for."""
-        if self._name is None:
-            self._name = _new_run_name()
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"FlowRun(id={str(self.id)!r}, name={self.name!r}, flow_name={self.flow_name!r})"
+    from flowchan.runs.execution import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +37,8 @@ class FlowRunContext:
     """Whether the run's function is ``async def``; None where it has none."""
     loop: asyncio.AbstractEventLoop | None = None
     """The loop that ran in this thread when the run began."""
+    execution: Execution | None = None
+    """What executes it: where it can be paused, cancelled and so on; None for a run that is of no flow."""
     run: str = field(init=False)
     """The run's ID as it stands in keys."""
     sender: str = field(init=False)
@@ -72,6 +50,7 @@ class FlowRunContext:
 
 
 _current: ContextVar[FlowRunContext | None] = ContextVar("flowchan_run", default=None)
+_tags: ContextVar[frozenset[str]] = ContextVar("flowchan_tags", default=frozenset())
 _blocking: ContextVar[bool] = ContextVar("flowchan_blocking", default=False)
 
 
@@ -149,11 +128,25 @@ def new_run_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-def _new_run_name() -> str:
-    """A name that a person can remember, such as ``gregarious-owl``."""
-    import coolname  # noqa: PLC0415 - it takes 40 ms to read its words; a run that nobody calls by name does without
+@contextlib.contextmanager
+def tags(*names: str) -> Generator[frozenset[str]]:
+    """Tag the runs that begin within the block; blocks add up.
 
-    return "-".join(coolname.generate(2))
+    Raises:
+        TypeError: a tag is no string.
+    """
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("A tag is a string.")
+    token = _tags.set(_tags.get() | set(names))
+    try:
+        yield _tags.get()
+    finally:
+        _tags.reset(token)
+
+
+def current_tags() -> tuple[str, ...]:
+    """What a run that begins here is tagged with."""
+    return tuple(sorted(_tags.get()))
 
 
 async def stored() -> None:
@@ -187,11 +180,7 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
     ) -> None:
         run: UUID | str = new_run_id() if flow_run_id is None else flow_run_id
         if not isinstance(run, UUID):
-            run = keys.run_id(run)
-            try:
-                run = UUID(run)
-            except ValueError:
-                run = str(run)
+            run = run_of_key(keys.run_id(run))
         self._flow_run = FlowRun(run, name)
         self._settings = settings
         self._exits = contextlib.ExitStack()
@@ -227,4 +216,4 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         await stored()
 
 
-__all__ = ["FlowRun", "FlowRunContext", "get_run_context", "open_run"]
+__all__ = ["FlowRun", "FlowRunContext", "get_run_context", "open_run", "tags"]

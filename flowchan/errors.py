@@ -12,6 +12,17 @@
     │   ├── MessageTooLarge (ValueError)      a value that is larger than a message may be
     │   └── DecodeError (ValueError)          an entry that cannot be read
     ├── SendQueueFull                         more un-awaited sends than may wait
+    ├── ObjectNotFound (LookupError)          there is no run or deployment of that name
+    ├── IllegalTransition (RuntimeError)      a run's state cannot be followed by that one
+    │   ├── NotPausedError                    the run that is to be resumed does not wait, or no more
+    │   └── RunTakenOver                      somebody else executes the run by now
+    ├── InvalidRunInput (ValueError)          what a run is to be resumed with does not fit what it asked for
+    ├── FlowPauseTimeout (TimeoutError)       nobody resumed a run in time
+    ├── ParameterBindError (TypeError)        a flow cannot be called with these parameters
+    ├── ParameterTypeError (TypeError)        a flow's parameters are not of its types
+    ├── RunFailed (RuntimeError)              the result of a run that has none was asked for: it failed …
+    │   ├── RunCrashed                        … its process ended …
+    │   └── RunCancelled                      … or it was cancelled
     └── BrokerError                           what the broker, or the way to it, answered
         ├── BrokerRefused                     it is there and says no (memory, permission, read-only, …)
         └── BrokerUnavailable (ConnectionError)   it cannot be reached
@@ -21,6 +32,16 @@
 A wait that ends without a message raises Python's own :class:`TimeoutError`, and a message that does
 not fit the type that was asked for raises :class:`pydantic.ValidationError`: both are what the callers
 of a receive already know how to catch.
+
+What stops a run from outside, or because it asked for it, is no error and no ``Exception``: ``StopRun`` passes through
+``except Exception`` on its way out of a flow.
+
+.. code-block:: text
+
+    StopRun (BaseException)
+    ├── CancelRun        it was cancelled
+    ├── SuspendRun       it was suspended: its process ends, and it goes on elsewhere
+    └── AbandonRun       it was taken over by somebody else
 """
 
 from __future__ import annotations
@@ -47,8 +68,8 @@ class InvalidKeyError(FlowchanError, ValueError):
 class MissingRunError(FlowchanError, RuntimeError):
     """A flow run is needed, none was named, and the caller is in none."""
 
-    def __init__(self) -> None:
-        super().__init__("Must either provide a flow run ID or be within a flow run.")
+    def __init__(self, message: str = "Must either provide a flow run ID or be within a flow run.") -> None:
+        super().__init__(message)
 
 
 class RespondError(FlowchanError, RuntimeError):
@@ -99,6 +120,84 @@ class DecodeError(MessageError, ValueError):
 
 class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name
     """``FLOWCHAN_MAX_PENDING`` sends wait for the broker already; this one was not accepted."""
+
+
+class ObjectNotFound(FlowchanError, LookupError):  # noqa: N818 - the contract's name
+    """There is no run, or no deployment, with this ID or name: it never was, or it is kept no more."""
+
+
+class IllegalTransition(FlowchanError, RuntimeError):  # noqa: N818
+    """A run's state cannot be followed by the one that was wanted; nothing was changed. Names both.
+
+    Attributes:
+        now: the state that the run has, a :class:`flowchan.states.State`; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, now: Any = None) -> None:
+        super().__init__(message)
+        self.now = now
+
+
+class NotPausedError(IllegalTransition):
+    """The run that is to be resumed is not paused, or no more: somebody else was first, perhaps."""
+
+
+class RunTakenOver(IllegalTransition):
+    """The run is executed by somebody else by now, because its own process was not heard of for too long."""
+
+
+class InvalidRunInput(FlowchanError, ValueError):  # noqa: N818 - the contract's name
+    """What a run is to be resumed with does not fit the schema that it asked for; it stays paused.
+
+    Attributes:
+        field: the path of what is at fault, such as ``size`` or ``address.zip``; empty for the input as a whole.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, field: str, reason: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason
+
+
+class FlowPauseTimeout(FlowchanError, TimeoutError):  # noqa: N818 - the contract's name
+    """A paused or suspended run was not resumed in time; it has failed."""
+
+
+class ParameterBindError(FlowchanError, TypeError):
+    """A flow cannot be called with these parameters: one is missing, or there is none of that name."""
+
+
+class ParameterTypeError(FlowchanError, TypeError):
+    """A flow's parameters cannot be made the types that it wants."""
+
+
+class RunFailed(FlowchanError, RuntimeError):  # noqa: N818
+    """The result was asked for of a run that failed elsewhere; the text is its state's message."""
+
+
+class RunCrashed(RunFailed):
+    """The result was asked for of a run whose process ended."""
+
+
+class RunCancelled(RunFailed):
+    """The result was asked for of a run that was cancelled."""
+
+
+class StopRun(BaseException):  # noqa: N818 - a signal
+    """Leaves a flow from within, past ``except Exception``: the run is to stop."""
+
+
+class CancelRun(StopRun):
+    """The run was cancelled."""
+
+
+class SuspendRun(StopRun):
+    """The run is suspended: its process ends, and it is executed again when it has been resumed."""
+
+
+class AbandonRun(StopRun):
+    """The run is no more this process's."""
 
 
 class BrokerError(FlowchanError):

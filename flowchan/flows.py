@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
-from flowchan.context import FlowRun, FlowRunContext, new_run_id, stored, within
+from flowchan.dual import Steps, in_async, in_sync
+from flowchan.run import FlowRun
+from flowchan.runs.engine import run_flow
+from flowchan.runs.parameters import serialized
+from flowchan.runs.parameters import validated_by_name as parameters_of_flow
+from flowchan.states import State
+from flowchan.states import result as state_result
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+
+
+Hook = Callable[["Flow[..., Any]", FlowRun, State], Any]
+"""Is called with the flow, the run and its state, when the run gets a state of some type."""
 
 
 class Flow(Generic[P, R]):
@@ -22,7 +34,7 @@ class Flow(Generic[P, R]):
 
     Within a call the run is the current one: it can be sent to, it sends in its own name, and a verb is
     awaited if the function is ``async def`` and blocks if it is ``def``. A run does not end before what it
-    sent has been stored.
+    sent has been stored. The broker knows its states, from RUNNING to the final one, before the call returns.
 
     A ``def`` flow that is called from async code runs on the loop's thread and holds the loop up while it
     waits; call it with ``asyncio.to_thread`` where other work must go on.
@@ -32,6 +44,12 @@ class Flow(Generic[P, R]):
         name: what people call it; by default the function's name with dashes.
         description: by default the function's docstring.
         is_async: whether ``fn`` is ``async def``.
+        version: what its author calls this version of it; by default a hash of the file that it is in.
+        timeout_seconds: after how many seconds a run of it has failed; None: never. Of a ``def`` flow outside the main
+            thread, a call that blocks ends first.
+        retries: how often a run that failed is tried again.
+        retry_delay_seconds: how many seconds later.
+        log_prints: whether what it prints goes to the run's log.
     """
 
     def __init__(
@@ -40,6 +58,17 @@ class Flow(Generic[P, R]):
         name: str | None = None,
         description: str | None = None,
         flow_run_name: str | Callable[[], str] | None = None,
+        version: str | None = None,
+        timeout_seconds: float | None = None,
+        validate_parameters: bool = True,
+        retries: int | None = None,
+        retry_delay_seconds: float | None = None,
+        log_prints: bool | None = None,
+        on_running: Iterable[Hook] | None = None,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_cancellation: Iterable[Hook] | None = None,
+        on_crashed: Iterable[Hook] | None = None,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"A flow is made of a function, not of {type(fn).__name__}.")
@@ -51,18 +80,89 @@ class Flow(Generic[P, R]):
         self.description: str | None = description if description is not None else _docstring(fn)
         self.flow_run_name = flow_run_name
         self.is_async: bool = any(map(inspect.iscoroutinefunction, (fn, type(fn).__call__)))
+        self._version = version
+        self.timeout_seconds: float | None = _seconds(timeout_seconds, "timeout_seconds", above=0)
+        self.should_validate_parameters: bool = validate_parameters
+        self.retries: int = retries or 0
+        if self.retries < 0:
+            raise ValueError(f"retries is a number from 0 on, not {retries}.")
+        self.retry_delay_seconds: float = _seconds(retry_delay_seconds, "retry_delay_seconds") or 0.0
+        self.log_prints: bool = bool(log_prints)
+        self.on_running: list[Hook] = _hooks(on_running, "on_running")
+        self.on_completion: list[Hook] = _hooks(on_completion, "on_completion")
+        self.on_failure: list[Hook] = _hooks(on_failure, "on_failure")
+        self.on_cancellation: list[Hook] = _hooks(on_cancellation, "on_cancellation")
+        self.on_crashed: list[Hook] = _hooks(on_crashed, "on_crashed")
         if self.is_async:
             _pass_for_coroutine_function(self)
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the flow; awaited if its function is ``async def``."""
-        if self.is_async:
-            return cast("R", self._run_async(*args, **kwargs))
-        with within(self._new_run(args, kwargs)):
-            return self.fn(*args, **kwargs)
+    @property
+    def version(self) -> str | None:
+        """The flow's version; None where it is not given and there is no file to tell it by."""
+        return self._version or _hash_of_file(self.fn)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    else:
+
+        def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+            """Run the flow; awaited if its function is ``async def``.
+
+            With ``return_state=True`` the run's final :class:`~flowchan.states.State` is returned, whatever it is;
+            else what the function returned, or what ended the run is raised.
+
+            Raises:
+                ParameterBindError, ParameterTypeError: the parameters do not fit.
+                RunCancelled: the run was cancelled.
+                BrokerUnavailable: the broker cannot be told of the run.
+            """
+            del wait_for  # of tasks, which have ended when they are called
+            ending = self._ended(run_flow(self, args, kwargs), return_state=return_state)
+            return in_async(ending) if self.is_async else in_sync(ending)
+
+    @staticmethod
+    def _ended(steps: Steps[State], *, return_state: bool) -> Steps[Any]:
+        state = yield from steps
+        return state if return_state else state_result(state)
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Self:
+        """A copy of the flow with other options, which are those of :func:`flow`; what is not named stays."""
+        known: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "flow_run_name": self.flow_run_name,
+            "version": self._version,
+            "timeout_seconds": self.timeout_seconds,
+            "validate_parameters": self.should_validate_parameters,
+            "retries": self.retries,
+            "retry_delay_seconds": self.retry_delay_seconds,
+            "log_prints": self.log_prints,
+            **{hook: getattr(self, hook) for hook in _HOOKS},
+        }
+        return type(self)(self.fn, **{**known, **options})
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters, each made the type that the function wants.
+
+        Raises:
+            ParameterBindError, ParameterTypeError: they do not fit.
+        """
+        return parameters_of_flow(self.name, self.fn, parameters)
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as JSON has them; what it has no form for is left out."""
+        return serialized(parameters)
+
+    def run_name(self, parameters: dict[str, Any]) -> str | None:
+        """The name of a run with these parameters, as ``flow_run_name`` says; None where it says nothing."""
+        if self.flow_run_name is None:
+            return None
+        return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -79,23 +179,55 @@ class Flow(Generic[P, R]):
         bound.fn = bound.__dict__["__wrapped__"] = bind(instance, owner)
         return bound
 
-    async def _run_async(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with within(self._new_run(args, kwargs)):
-            try:
-                return await cast("Coroutine[Any, Any, Any]", self.fn(*args, **kwargs))
-            finally:
-                await stored()
 
-    def _new_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowRunContext:
-        parameters = inspect.signature(self.fn).bind(*args, **kwargs)
-        parameters.apply_defaults()
-        run = FlowRun(new_run_id(), self._run_name(parameters.arguments), self.name)
-        return FlowRunContext(run, self, parameters.arguments, self.is_async, _running_loop())
+_HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
 
-    def _run_name(self, parameters: dict[str, Any]) -> str | None:
-        if self.flow_run_name is None:
-            return None
-        return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
+
+class FlowOptions(TypedDict, total=False):
+    """What can be said of a flow besides its function; see :class:`Flow`."""
+
+    name: str | None
+    description: str | None
+    flow_run_name: str | Callable[[], str] | None
+    version: str | None
+    timeout_seconds: float | None
+    validate_parameters: bool
+    retries: int | None
+    retry_delay_seconds: float | None
+    log_prints: bool | None
+    on_running: Iterable[Hook] | None
+    on_completion: Iterable[Hook] | None
+    on_failure: Iterable[Hook] | None
+    on_cancellation: Iterable[Hook] | None
+    on_crashed: Iterable[Hook] | None
+
+
+def _hooks(hooks: Iterable[Hook] | None, name: str) -> list[Hook]:
+    if callable(hooks):
+        raise TypeError(f"{name} takes a list of functions, not one.")
+    found = list(hooks or ())
+    for hook in found:
+        if not callable(hook):
+            raise TypeError(f"{name} takes functions, not {type(hook).__name__}.")
+    return found
+
+
+def _seconds(value: float | None, name: str, above: float | None = None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - not a number
+        raise TypeError(f"{name} is a number of seconds, not {value!r}.")
+    if value < 0 or (above is not None and value <= above):
+        raise ValueError(f"{name} is a number of seconds above 0, not {value}.")
+    return float(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_of_file(fn: Callable[..., Any]) -> str | None:
+    try:
+        return hashlib.md5(Path(inspect.getfile(inspect.unwrap(fn))).read_bytes(), usedforsecurity=False).hexdigest()
+    except (TypeError, OSError):
+        return None
 
 
 def _pass_for_coroutine_function(flow: Flow[..., Any]) -> None:
@@ -113,42 +245,29 @@ def _docstring(fn: Callable[..., Any]) -> str | None:
     return inspect.cleandoc(text) if text else None
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 
 
 @overload
-def flow(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    flow_run_name: str | Callable[[], str] | None = None,
-) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
 def flow(
-    fn: Callable[P, R] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    flow_run_name: str | Callable[[], str] | None = None,
+    fn: Callable[P, R] | None = None, /, **options: Unpack[FlowOptions]
 ) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
-    """Make a function a flow: bare, as ``@flow``, or with options, as ``@flow(name="…")``.
+    """Make a function a flow: bare, as ``@flow``, or with options, as ``@flow(name="…", retries=3)``.
 
     Args:
         fn: the function, sync or async.
-        name: what people call it.
-        description: what it is for.
-        flow_run_name: a name for each run: a template over the parameters, or a function that returns one.
+        options: what :class:`Flow` takes: ``name``, ``description``, ``flow_run_name`` (a template over the parameters,
+            or a function that returns a name), ``version``, ``timeout_seconds``, ``validate_parameters``, ``retries``,
+            ``retry_delay_seconds``, ``log_prints``, and lists of hooks, each called with the flow, the run and its
+            state: ``on_running``, ``on_completion``, ``on_failure``, ``on_cancellation``, ``on_crashed``.
+
+    Raises:
+        TypeError, ValueError: an option cannot be used.
     """
     if fn is None:
-        return lambda function: Flow(function, name, description, flow_run_name)
-    return Flow(fn, name, description, flow_run_name)
+        return lambda function: Flow(function, **options)
+    return Flow(fn, **options)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import io
 import logging
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Callable, Generator, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 from flowchan.context import get_run_context
@@ -30,6 +35,43 @@ def get_run_logger() -> RunLogger:
     _show()
     known = {"flow_run_id": str(run.id), "flow_run_name": run.name, "flow_name": run.flow_name or ""}
     return RunLogger(_RUNS, known)
+
+
+@contextlib.contextmanager
+def prints_logged() -> Generator[None]:
+    """Have what is printed within the block logged by the run that it is printed in, too."""
+    _patch_print()
+    token = _is_logging_prints.set(True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # left in another context, as a coroutine that its loop closes is
+            _is_logging_prints.reset(token)
+
+
+_is_logging_prints: ContextVar[bool] = ContextVar("flowchan_log_prints", default=False)
+_print: Callable[..., None] | None = None
+_patching = threading.Lock()
+
+
+def _patch_print() -> None:
+    # Once, and for good: a block that ended could not know who else has put a print of their own there since.
+    global _print  # noqa: PLW0603 - as builtins.print is one
+    with _patching:
+        if _print is not None:
+            return
+        _print = plain = builtins.print
+
+    def logged(*values: Any, **options: Any) -> None:
+        # To a file of its own, or where no run is: as ever.
+        if options.get("file") is not None or not _is_logging_prints.get():
+            plain(*values, **options)
+            return
+        text = io.StringIO()
+        plain(*values, **{**options, "file": text, "flush": False})
+        get_run_logger().info(text.getvalue().rstrip("\n"))
+
+    builtins.print = logged
 
 
 def _show() -> None:

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationInfo, field_validator, model_validator
+
+from flowchan.context import calls_are_async
+from flowchan.errors import RunCancelled, RunCrashed, RunFailed
 
 
 class StateType(StrEnum):
@@ -33,6 +37,24 @@ PAUSE_TYPES = frozenset({StateType.PAUSED, StateType.SUSPENDED})
 FINAL_TYPES = frozenset({StateType.CANCELLED, StateType.COMPLETED, StateType.FAILED, StateType.CRASHED})
 """The run does nothing more."""
 
+_T = StateType
+FOLLOWS: Mapping[StateType, frozenset[StateType]] = {
+    # A run that waits for a worker was resumed, is to be tried again, or lost its worker.
+    _T.SCHEDULED: frozenset({_T.SUSPENDED, _T.RUNNING, _T.PENDING, _T.PAUSED}),
+    _T.PENDING: frozenset({_T.SCHEDULED}),
+    _T.RUNNING: frozenset({_T.SCHEDULED, _T.PENDING, _T.PAUSED}),
+    _T.PAUSED: frozenset({_T.RUNNING}),
+    _T.SUSPENDED: frozenset({_T.RUNNING}),
+    _T.CANCELLING: frozenset({_T.RUNNING, _T.PENDING}),
+    # Who waits is cancelled at once: there is nothing to be stopped.
+    _T.CANCELLED: frozenset({_T.CANCELLING, _T.SCHEDULED, _T.PAUSED, _T.SUSPENDED}),
+    # What was told to stop may have ended before it heard of it.
+    _T.COMPLETED: frozenset({_T.RUNNING, _T.CANCELLING}),
+    _T.FAILED: frozenset({_T.RUNNING, _T.CANCELLING, _T.PENDING, _T.SCHEDULED, _T.PAUSED, _T.SUSPENDED}),
+    _T.CRASHED: frozenset({_T.RUNNING, _T.CANCELLING, _T.PENDING, _T.SCHEDULED, _T.PAUSED}),
+}
+"""Which states each one may follow. What is final is followed by none. The broker decides by this, atomically."""
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -53,6 +75,8 @@ class State(BaseModel, frozen=True, extra="forbid"):
     timestamp: AwareDatetime = Field(default_factory=_now)
     pause_key: str | None = None
     """Which pause of the run this is, so that a resume finds what was asked for. Only on a pause."""
+    data: Any = Field(default=None, exclude=True)
+    """What the run returned, or the exception that ended it, where it is known in this process. Never stored here."""
 
     @field_validator("timestamp")
     @classmethod
@@ -113,6 +137,22 @@ class State(BaseModel, frozen=True, extra="forbid"):
         """Whether no state follows this one."""
         return self.type in FINAL_TYPES
 
+    def result(self, raise_on_failure: bool = True, fetch: bool | None = None) -> Any:  # noqa: FBT001, FBT002
+        """What the run returned. Awaited in async code, unless ``fetch=False``.
+
+        Args:
+            raise_on_failure: whether a run that did not end well raises, or its exception is returned.
+            fetch: as in the documents; False returns the result itself in async code too.
+
+        Raises:
+            Exception: what the run raised, if it ran in this process.
+            RunFailed, RunCrashed, RunCancelled: it ran elsewhere, or what ended it was no exception.
+            ValueError: the run has not ended, or its result was not kept.
+        """
+        if fetch is not False and calls_are_async():
+            return _awaited(self, raise_on_failure)
+        return result(self, raise_on_failure=raise_on_failure)
+
     def fresh_copy(self, **changes: Any) -> Self:
         """The same state again, as one that begins now: with a new ID and timestamp.
 
@@ -126,9 +166,10 @@ class State(BaseModel, frozen=True, extra="forbid"):
         return self.model_validate(kept | changes)
 
     def __repr__(self) -> str:
-        """All that a debugger needs: ``MyCompletedState(message="my message", type=COMPLETED)``."""
+        """All that a debugger needs: ``MyCompletedState(message="my message", type=COMPLETED, result='it')``."""
         message = f"message={_quoted(self.message)}" if self.message else None
-        return self._called(message, f"type={self.type.value}")
+        result = f"result={self.data!r}" if self.data is not None else None
+        return self._called(message, f"type={self.type.value}", result)
 
     def __str__(self) -> str:
         """What a log needs: ``MyCompletedState("my message", type=COMPLETED)``, without a type that the name says."""
@@ -138,6 +179,30 @@ class State(BaseModel, frozen=True, extra="forbid"):
 
     def _called(self, *parts: str | None) -> str:
         return f"{self.name}({', '.join(part for part in parts if part)})"
+
+
+_WITHOUT_RESULT = {
+    StateType.FAILED: RunFailed,
+    StateType.CRASHED: RunCrashed,
+    StateType.CANCELLED: RunCancelled,
+}
+
+
+def result(state: State, *, raise_on_failure: bool = True) -> Any:
+    """What a run in this state returned; as :meth:`State.result`, in async code too."""
+    if not state.is_final():
+        raise ValueError(f"The run has not ended, so it has no result: it is {state}.")
+    error = _WITHOUT_RESULT.get(state.type)
+    if error is None:
+        return state.data
+    failure = state.data if isinstance(state.data, BaseException) else error(state.message or str(state))
+    if raise_on_failure:
+        raise failure
+    return failure
+
+
+async def _awaited(state: State, raise_on_failure: bool) -> Any:  # noqa: FBT001
+    return result(state, raise_on_failure=raise_on_failure)
 
 
 def _quoted(text: str) -> str:
@@ -175,25 +240,27 @@ def Cancelling(*, message: str | None = None, name: str | None = None) -> State:
     return _state(StateType.CANCELLING, message, name)
 
 
-def Cancelled(*, message: str | None = None, name: str | None = None) -> State:
+def Cancelled(*, message: str | None = None, name: str | None = None, data: Any = None) -> State:
     """The run stopped because it was told to."""
-    return _state(StateType.CANCELLED, message, name)
+    return _state(StateType.CANCELLED, message, name, data=data)
 
 
-def Completed(*, message: str | None = None, name: str | None = None) -> State:
+def Completed(*, message: str | None = None, name: str | None = None, data: Any = None) -> State:
     """The run ended well."""
-    return _state(StateType.COMPLETED, message, name)
+    return _state(StateType.COMPLETED, message, name, data=data)
 
 
-def Failed(*, message: str | None = None, name: str | None = None) -> State:
+def Failed(*, message: str | None = None, name: str | None = None, data: Any = None) -> State:
     """The run's own code raised."""
-    return _state(StateType.FAILED, message, name)
+    return _state(StateType.FAILED, message, name, data=data)
 
 
-def Crashed(*, message: str | None = None, name: str | None = None) -> State:
+def Crashed(*, message: str | None = None, name: str | None = None, data: Any = None) -> State:
     """The run was ended by what is around it."""
-    return _state(StateType.CRASHED, message, name)
+    return _state(StateType.CRASHED, message, name, data=data)
 
 
-def _state(kind: StateType, message: str | None, name: str | None, pause_key: str | None = None) -> State:
-    return State(type=kind, message=message, name=name or "", pause_key=pause_key)
+def _state(
+    kind: StateType, message: str | None, name: str | None, pause_key: str | None = None, data: Any = None
+) -> State:
+    return State(type=kind, message=message, name=name or "", pause_key=pause_key, data=data)

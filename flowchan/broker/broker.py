@@ -17,6 +17,7 @@ from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.hub import Hub
 from flowchan.broker.outbox import Outbox
+from flowchan.broker.records import Records
 from flowchan.broker.refusals import translated
 from flowchan.errors import BrokerUnavailable
 from flowchan.settings import Settings
@@ -39,6 +40,7 @@ class Broker:
         self.dialler = Dialler(loop, settings)
         self.outbox = Outbox(loop, self.dialler)
         self.commands = Commands(loop, self.dialler)
+        self.records = Records(self.dialler, self.commands)
         self.hub = Hub(loop, self.dialler, self.commands)
         self._farewell: AsyncGenerator[None, None] | None = None
 

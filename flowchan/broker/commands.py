@@ -47,6 +47,13 @@ class Commands:
             ConnectionLost: the connection ended before the reply.
             FlowchanError: there is no connection to be had.
         """
+        reply = await self.ask(*command)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def ask(self, *command: Any) -> asyncio.Future[Any]:
+        """Send a command; the future has its reply, or the exception that stands for it as its result."""
         future: asyncio.Future[Any] = self._loop.create_future()
 
         def resolve(reply: Any) -> None:
@@ -54,10 +61,7 @@ class Commands:
                 future.set_result(reply)
 
         self.request(resolve, *command)
-        reply = await future
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        return future
 
     def close(self) -> None:
         """End the connection; who waits is told."""

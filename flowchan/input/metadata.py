@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flowchan.run import run_of_key
 from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
 
@@ -47,15 +47,6 @@ class FlowRunInput(BaseModel):
     def decoded_value(self) -> Any:
         """What ``value`` says."""
         return json.loads(self.value)
-
-
-@functools.lru_cache(maxsize=4096)
-def run_of_key(run: str) -> UUID | str:
-    """A run's ID as users know it, from its spelling in keys."""
-    try:
-        return UUID(run)
-    except ValueError:
-        return run
 
 
 def metadata_of(stream: str, entry: EntryId, sender: str | None) -> RunInputMetadata:

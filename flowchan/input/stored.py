@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from flowchan import bridge
-from flowchan.broker.broker import Broker, broker_of_this_loop
-from flowchan.context import calls_are_async, run_or_current
+from flowchan.broker.broker import Broker
+from flowchan.context import run_or_current
+from flowchan.dual import asked
 from flowchan.input.keyset import Keyset
-from flowchan.input.metadata import RunInputMetadata, run_of_key
+from flowchan.input.metadata import RunInputMetadata
+from flowchan.run import run_of_key
 from flowchan.settings import Settings, current_settings
 from flowchan.wire import keys
 
@@ -31,7 +32,7 @@ def store_schema(
     values = {keyset["schema"]: json.dumps(model.model_json_schema()).encode()}
     if description is not None:
         values[keyset["description"]] = description.encode()
-    return _awaited_or_done(lambda broker: broker.store(key, values), settings)
+    return asked(lambda broker: broker.store(key, values), settings)
 
 
 def fetch_response(
@@ -52,10 +53,4 @@ def fetch_response(
         )
         return made(response, metadata)
 
-    return _awaited_or_done(fetched, settings)
-
-
-def _awaited_or_done(ask: Callable[[Broker], Awaitable[Any]], settings: Settings) -> Awaitable[Any]:
-    if calls_are_async():
-        return ask(broker_of_this_loop(settings))
-    return cast("Awaitable[Any]", bridge.call(ask, settings))
+    return asked(fetched, settings)

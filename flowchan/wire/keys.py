@@ -160,9 +160,58 @@ def inputs(namespace: str, run: str) -> str:
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:@inputs"
 
 
+def record(namespace: str, run: str) -> str:
+    """The hash of what is known of a run: its flow, its state, who executes it."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@run"
+
+
+def states(namespace: str, run: str) -> str:
+    """The stream of a run's states, from the first."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@states"
+
+
+def due(namespace: str, tag: str) -> str:
+    """The sorted set of a partition's runs that something happens to if nobody stops it, by when."""
+    return f"{namespace}:{{{tag}}}:@due"
+
+
+def runs(namespace: str, tag: str) -> str:
+    """The sorted set of a partition's runs, by when they were made."""
+    return f"{namespace}:{{{tag}}}:@runs"
+
+
+def requests(namespace: str, tag: str, deployment: str) -> str:
+    """The stream of those of a partition's runs that a deployment is asked to execute."""
+    return f"{namespace}:{{{tag}}}:{deployment}:@requests"
+
+
+def deployment(namespace: str, deployment_id: str) -> str:
+    """The hash of what is known of a deployment."""
+    return f"{namespace}:{{{partition_tag(deployment_id)}}}:{deployment_id}:@deployment"
+
+
+def deployments(namespace: str) -> str:
+    """The hash of a namespace's deployments: their names by their IDs."""
+    return f"{namespace}:@deployments"
+
+
+def control(namespace: str, holder: str) -> str:
+    """The stream by which who executes runs is told to look at one of them."""
+    return f"{namespace}:{{{partition_tag(holder)}}}:{holder}:@control"
+
+
 def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     """The marker that a send with this idempotency key was stored."""
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
+
+
+def json_block(namespace: str, name: str) -> str:
+    """The text of a block, which belongs to no run.
+
+    Raises:
+        InvalidKeyError: the name is not of ``[A-Za-z0-9_.-]{1,128}``.
+    """
+    return f"{namespace}:{{{partition_tag(_checked(name, 'block name'))}}}:@block:json:{name}"
 
 
 def about(namespace: str) -> str:

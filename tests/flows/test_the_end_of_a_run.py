@@ -7,13 +7,14 @@ import logging
 
 import anyio
 import pytest
+import redis
 
 from flowchan import Channels, flow, open_run, receive_input, send_input
 from flowchan.context import get_run_context
-from flowchan.errors import FlowchanError
+from flowchan.errors import BrokerRefused
 from flowchan.input import AutomaticRunInput
+from flowchan.wire import keys
 from tests.support import programs
-from tests.support.server import Server
 from tests.support.streams import Streams
 
 pytestmark = pytest.mark.anyio
@@ -109,10 +110,9 @@ async def test_a_run_does_not_wait_for_the_answer_to_what_it_did_not_send() -> N
 
 
 async def test_a_send_that_failed_does_not_fail_the_run_and_is_in_the_log(
-    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: redis.Redis, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("FLOWCHAN_CONNECT_TIMEOUT", "0.2")
-    server.kill()
+    client.set(keys.stream(namespace, "some-run", CHANNEL), "no stream", px=60_000)
 
     @flow
     async def talks() -> str:
@@ -122,20 +122,19 @@ async def test_a_send_that_failed_does_not_fail_the_run_and_is_in_the_log(
     assert await talks() == "done"
 
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    for told in ("some-run", CHANNEL, "unix://"):
+    for told in ("some-run", CHANNEL, "unix://", "WRONGTYPE"):
         assert told in record.getMessage()
     assert "secret" not in caplog.text
 
 
-async def test_an_awaited_send_that_failed_fails_the_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWCHAN_CONNECT_TIMEOUT", "0.2")
-    server.kill()
+async def test_an_awaited_send_that_failed_fails_the_run(client: redis.Redis, namespace: str) -> None:
+    client.set(keys.stream(namespace, "run", CHANNEL), "no stream", px=60_000)
 
     @flow
     async def talks() -> None:
         await send_input("x", "run")
 
-    with pytest.raises(FlowchanError):
+    with pytest.raises(BrokerRefused):
         await talks()
 
 

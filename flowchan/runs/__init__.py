@@ -1,0 +1,1 @@
+"""Runs as the broker knows them: their records, their states, who executes them."""

@@ -1,0 +1,231 @@
+"""From a call of a flow to the end of its run: each step of the way, for async and sync flows alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flowchan import bridge
+from flowchan.context import FlowRunContext, current_run, current_tags, new_run_id, stored, within
+from flowchan.dual import Ask, Do, Steps
+from flowchan.errors import (
+    AbandonRun,
+    CancelRun,
+    EncodeError,
+    FlowPauseTimeout,
+    IllegalTransition,
+    RunCancelled,
+    StopRun,
+    SuspendRun,
+)
+from flowchan.input.body import body_of_value
+from flowchan.logging import get_run_logger, prints_logged
+from flowchan.run import FlowRun
+from flowchan.runs import parameters
+from flowchan.runs.execution import Execution
+from flowchan.settings import current_settings
+from flowchan.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, State
+
+if TYPE_CHECKING:
+    from flowchan.flows import Flow
+
+logger = logging.getLogger(__name__)
+
+
+class TimedOut(StopRun):
+    """The flow's ``timeout_seconds`` are over."""
+
+
+class Handed(NamedTuple):
+    """A run that this process was handed to execute, rather than called."""
+
+    run: FlowRun
+    holder: str
+    failures: int
+    attach: Callable[[Execution], None]
+
+
+def run_flow(
+    flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], handed: Handed | None = None
+) -> Steps[State]:
+    """Execute a flow as a run of its own; the run's final state, with what the flow returned or raised.
+
+    What ends this process's part in the run and is no result (``SuspendRun``, ``AbandonRun``, Ctrl-C, a cancelled
+    task) is raised.
+    """
+    given = parameters.bound(flow.name, flow.fn, args, kwargs)
+    around = current_run()
+    if handed is None:
+        run = FlowRun(new_run_id(), flow.run_name(given), flow.name)
+        run.parent_id = around.flow_run.id if around is not None and around.flow is not None else None
+        run.tags = current_tags()
+        run.parameters = given
+        execution = Execution(run)
+    else:
+        run = handed.run
+        execution = Execution(run, run.state, handed.holder, handed.failures)
+        handed.attach(execution)
+    context = FlowRunContext(run, flow, given, flow.is_async, _running_loop(), execution)
+    with within(context):
+        running, body = Running(), parameters.stored(given)
+        yield Ask(lambda broker: execution.begin(broker, running, _known(flow), body))
+        return (yield from _executed(flow, execution, args, kwargs))
+
+
+def _executed(
+    flow: Flow[..., Any], execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Steps[State]:
+    yield from _hooks(flow.on_running, flow, execution.run, execution.state)
+    while True:
+        state, error = yield from _attempt(flow, execution, args, kwargs)
+        if isinstance(error, (SuspendRun, AbandonRun, GeneratorExit)):
+            execution.over()
+            raise error
+        if not state.is_failed() or isinstance(error, FlowPauseTimeout) or execution.failures >= flow.retries:
+            break
+        try:
+            yield from _again(flow, execution, state)
+        except IllegalTransition as refused:
+            # It was cancelled meanwhile, or is another's: what the broker knows holds.
+            state = refused.now if refused.now is not None and refused.now.is_cancelled() else Cancelled(message=str(refused))
+            error = None
+            break
+    result = _kept(state) if state.is_completed() else {}
+    state = yield Ask(lambda broker: execution.end(broker, state, fields=result))
+    yield from _hooks(_hooks_for(flow, state), flow, execution.run, state)
+    if error is not None and not isinstance(error, (Exception, StopRun)):
+        raise error
+    return state
+
+
+def _attempt(
+    flow: Flow[..., Any], execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Ask | Do, Any, tuple[State, BaseException | None]]:
+    """Call the function, once; the state that follows from it, and what it raised."""
+    interrupt = execution.interrupt
+
+    def call() -> Any:
+        nonlocal args, kwargs
+        if flow.should_validate_parameters:
+            arguments = parameters.validated(flow.name, flow.fn, args, kwargs)
+            args, kwargs = arguments.args, arguments.kwargs
+        interrupt.enter(is_async=flow.is_async)
+        return flow.fn(*args, **kwargs)
+
+    error: BaseException | None = None
+    value: Any = None
+    timer = _timer(flow, execution)
+    try:
+        try:
+            with prints_logged() if flow.log_prints else contextlib.nullcontext():
+                value = yield Do(call)
+            interrupt.settle()
+        finally:
+            interrupt.leave()
+            timer()
+    except BaseException as raised:  # noqa: BLE001 - what it says of the run is found out below
+        error = raised
+    if flow.is_async and not isinstance(error, GeneratorExit):
+        try:
+            yield Do(stored)
+        except BaseException as raised:  # noqa: BLE001 - likewise: who waits for the last sends may be cancelled, too
+            error = error or raised
+    if interrupt.reason is not None and not isinstance(error, Exception):
+        # However it left: as a cancelled task, by KeyboardInterrupt, or in spite of it all with a result.
+        error = interrupt.reason
+    return _state_after(flow, value, error), error
+
+
+def _state_after(flow: Flow[..., Any], value: Any, error: BaseException | None) -> State:
+    if error is None:
+        return value if isinstance(value, State) else Completed(data=value)
+    if isinstance(error, TimedOut):
+        text = f"Flow run exceeded timeout of {flow.timeout_seconds:g} second(s)."
+        return Failed(name="TimedOut", message=text, data=TimeoutError(text))
+    if isinstance(error, CancelRun):
+        return Cancelled(message="The run was told to stop.", data=RunCancelled(str(error)))
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, Exception):
+        if not isinstance(error, FlowPauseTimeout):
+            get_run_logger().error("Encountered an exception:", exc_info=error)
+        return Failed(message=f"Flow run encountered an exception: {text}", data=error)
+    return Crashed(message=f"Execution was ended from outside: {text}", data=error)
+
+
+def _again(flow: Flow[..., Any], execution: Execution, failed: State) -> Steps[None]:
+    """Wait, and have the run executed once more."""
+    delay = flow.retry_delay_seconds
+    execution.try_again()
+    text = f"Attempt {execution.failures} of {flow.retries + 1} failed; it is tried again in {delay:g} second(s)."
+    get_run_logger().info(text)
+    waiting = Scheduled(name="AwaitingRetry", message=text)
+    yield Ask(lambda broker: execution.become(broker, waiting, counts=("failures",)))
+    if delay:
+        yield Do(lambda: asyncio.sleep(delay) if flow.is_async else time.sleep(delay))
+    running = Running(name="Retrying", message=failed.message)
+    yield Ask(lambda broker: execution.become(broker, running, counts=("run_count",)))
+
+
+def _hooks(hooks: Iterable[Callable[..., Any]], flow: Flow[..., Any], run: FlowRun, state: State | None) -> Steps[None]:
+    for hook in hooks:
+
+        def call(hook: Callable[..., Any] = hook) -> Any:
+            answer = hook(flow, run, state)
+            if inspect.iscoroutine(answer) and not flow.is_async:
+                return bridge.call(lambda _: answer)
+            return answer
+
+        try:
+            yield Do(call)
+        except Exception:
+            logger.exception("A hook of flow %r failed: %s.", flow.name, getattr(hook, "__name__", type(hook).__name__))
+
+
+def _hooks_for(flow: Flow[..., Any], state: State) -> list[Callable[..., Any]]:
+    if state.is_completed():
+        return flow.on_completion
+    if state.is_cancelled():
+        return flow.on_cancellation
+    return flow.on_crashed if state.is_crashed() else flow.on_failure
+
+
+def _kept(state: State) -> dict[str, bytes]:
+    """What a flow returned, as it is kept with its run, if it can be."""
+    try:
+        body = body_of_value(state.data)
+    except EncodeError:
+        return {}
+    return {"result": body} if len(body) <= current_settings().max_message_bytes else {}
+
+
+def _known(flow: Flow[..., Any]) -> dict[str, bytes]:
+    return {"retries": b"%d" % flow.retries} if flow.retries else {}
+
+
+def _timer(flow: Flow[..., Any], execution: Execution) -> Callable[[], None]:
+    """Have the function stopped when its time is over; what takes that back."""
+    seconds = flow.timeout_seconds
+    if seconds is None:
+        return lambda: None
+    # The bridge's loop, which no flow blocks.
+    loop = bridge.loop()
+    timers: list[asyncio.TimerHandle] = []
+    reason = TimedOut("The flow's time is over.")
+    loop.call_soon_threadsafe(lambda: timers.append(loop.call_later(seconds, execution.interrupt.strike, reason)))
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(lambda: [timer.cancel() for timer in timers])
+
+    return cancel
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

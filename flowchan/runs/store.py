@@ -1,0 +1,286 @@
+"""From records to runs and back: the one place that knows what a run's record says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from flowchan.broker.broker import Broker
+from flowchan.broker.records import Outcome
+from flowchan.broker.source import Entry
+from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError, ObjectNotFound, RunTakenOver
+from flowchan.run import FlowRun, run_of_key
+from flowchan.states import FOLLOWS, State, StateType
+from flowchan.wire import codec, keys
+from flowchan.wire.keys import EntryId
+
+LEASE = 15.0
+"""Seconds that a run's execution outlives the last word of who executes it."""
+
+YEAR = 365 * 24 * 3600.0
+"""Seconds that a suspended run is kept which waits without a limit."""
+
+_POLL = 10.0
+
+
+class Change(NamedTuple):
+    """A run's next state, and what goes with it. Times are in seconds."""
+
+    state: State
+    holder: str | None = None
+    """Who executes the run, and alone may make this change."""
+    expected: State | None = None
+    """The state that it must have, this very one."""
+    lease: float | None = None
+    """After which time without a word of its holder it counts as crashed; None: it is not executed."""
+    expires: float | None = None
+    """After which time nobody can resume it."""
+    inputs: Mapping[str, bytes] = {}
+    """What is stored with the run's inputs, such as the response to what it asked for."""
+    deployment: UUID | None = None
+    """Whose servers are asked to execute it."""
+    fields: Mapping[str, bytes] = {}
+    """What else is to be known of the run."""
+    clear: Sequence[str] = ()
+    """What is to be known no more."""
+    counts: Sequence[str] = ()
+    """What is counted with it: ``run_count`` where an execution begins, ``failures`` where one is to be tried again."""
+    forget: Sequence[str] = ()
+    """What is stored with the run's inputs no more."""
+    in_time: bool = False
+    """Whether it must not be made when the run's pause has expired."""
+    overdue: bool = False
+    """Whether it must not be made before the run is overdue."""
+
+
+async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes | None) -> EntryId:
+    """Make a run's record, with its first state; the state's entry.
+
+    Raises:
+        IllegalTransition: there is a run with this ID already.
+    """
+    fields: dict[str, Any] = {"name": run.name, **change.fields}
+    if run.flow_name is not None:
+        fields["flow"] = run.flow_name
+    if run.tags:
+        fields["tags"] = json.dumps(run.tags)
+    if run.parent_id is not None:
+        fields["parent"] = str(run.parent_id)
+    if run.deployment_id is not None:
+        fields |= {"deployment": str(run.deployment_id), "deployment_name": run.deployment_name or ""}
+    if parameters is not None:
+        fields["parameters"] = parameters
+    outcome = await _change(broker, run.id, change._replace(fields=fields), {"new": True})
+    if outcome.what != "done":
+        raise IllegalTransition(f"Run {run.id} was not made: there is one with this ID, {_state(outcome.state)}.")
+    return outcome.entry
+
+
+async def change(broker: Broker, run: UUID | str, change: Change) -> EntryId | None:
+    """Give a run its next state; the state's entry. None where it was to be overdue and is not.
+
+    Raises:
+        ObjectNotFound: there is no such run.
+        NotPausedError: it was to be resumed, and is not paused.
+        IllegalTransition: that state cannot follow the one that it has; names both.
+        RunTakenOver: it is no more the holder's.
+        FlowPauseTimeout: it was to be resumed in time, and it is too late.
+    """
+    outcome = await _change(broker, run, change, {})
+    match outcome.what:
+        case "done":
+            return outcome.entry
+        case "early":
+            return None
+        case "unknown":
+            raise no_such_run(run)
+        case "lost":
+            now = _state(outcome.state)
+            text = f"Run {run} is executed here no more: it is {now.name!r}, and cannot become {change.state.name!r}."
+            raise RunTakenOver(text, now=now)
+        case "expired":
+            raise FlowPauseTimeout(f"Run {run} was not resumed in time.")
+    now = _state(outcome.state)
+    kind: type[IllegalTransition] = IllegalTransition
+    if change.expected is not None and change.expected.is_paused():
+        kind = NotPausedError
+    raise kind(f"Run {run} cannot become {change.state.name!r}: it is {now.name!r}.", now=now)
+
+
+async def read(broker: Broker, run: UUID | str) -> FlowRun:
+    """What is known of a run.
+
+    Raises:
+        ObjectNotFound: nothing is.
+    """
+    fields = await broker.records.fetch(keys.run_id(run))
+    if "state" not in fields:
+        raise no_such_run(run)
+    return _run(keys.run_id(run), fields)
+
+
+async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, bool]:
+    """What is known of a run, and whether it is overdue by the broker's clock.
+
+    Raises:
+        ObjectNotFound: nothing is.
+    """
+    key = keys.run_id(run)
+    fields, is_overdue = await broker.records.fetch_with_clock(key)
+    if "state" not in fields:
+        raise no_such_run(run)
+    return _run(key, fields), is_overdue
+
+
+async def chances(broker: Broker, run: UUID | str) -> tuple[int, int]:
+    """How often a run may be tried again in all, and how often it has been."""
+    fields = await broker.records.fetch(keys.run_id(run))
+    return int(fields.get("retries", b"0")), int(fields.get("failures", b"0"))
+
+
+async def holder_of(broker: Broker, run: UUID | str) -> str | None:
+    """Who executes a run; None where nobody does."""
+    fields = await broker.records.fetch(keys.run_id(run))
+    return fields["holder"].decode() if "holder" in fields else None
+
+
+async def newest(
+    broker: Broker, limit: int, state: frozenset[StateType] | None = None, flow: str | None = None
+) -> list[FlowRun]:
+    """The newest runs, at most ``limit``, newest first: those of some types of state, and of a flow, if these are given."""
+    found: list[FlowRun] = []
+    before: int | None = None
+    while True:
+        page = await broker.records.newest(max(limit, 64), before)
+        records = await broker.records.fetch_all([run for run, _ in page])
+        for (run, _), fields in zip(page, records, strict=True):
+            if "state" not in fields:
+                continue
+            made = _run(run, fields)
+            assert made.state is not None  # noqa: S101 - it is among the fields
+            if (state is None or made.state.type in state) and flow in (None, made.flow_name):
+                found.append(made)
+        if len(found) >= limit or len(page) < max(limit, 64):
+            return found[:limit]
+        before = page[-1][1]
+
+
+class Following:
+    """The states of a run behind one of them, pushed as they come."""
+
+    def __init__(self, broker: Broker, run: UUID | str, after: EntryId, poll_interval: float = _POLL) -> None:
+        self._run = run
+        stream = keys.states(broker.settings.namespace, keys.run_id(run))
+        self._subscription = broker.hub.subscribe({stream: after}, excluded={stream: ()}, poll_interval=poll_interval)
+
+    async def next(self, timeout: float | None) -> tuple[State, EntryId]:  # noqa: ASYNC109 - as Subscription.get
+        """The next state.
+
+        Raises:
+            TimeoutError: none came in time.
+            BrokerUnavailable: likewise, and the broker cannot be reached.
+        """
+        entry = await self._subscription.get(timeout)
+        return _state(_of(entry, b"state")), entry.id
+
+    def close(self) -> None:
+        """Free what the broker holds for it."""
+        self._subscription.close()
+
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[State, EntryId]]:
+        while True:
+            yield await self.next(None)
+
+
+async def history(broker: Broker, run: UUID | str) -> list[State]:
+    """All states of a run, oldest first; as many as are kept."""
+    stream = keys.states(broker.settings.namespace, keys.run_id(run))
+    entries = await broker.records.call(f"run {run}", "XRANGE", stream, "-", "+")
+    return [_state(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"]) for _, fields in entries]
+
+
+def no_such_run(run: UUID | str) -> ObjectNotFound:
+    """The error that says so."""
+    return ObjectNotFound(f"There is no flow run {run}: it never was, or it is kept no more.")
+
+
+async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping[str, Any]) -> Outcome:
+    state = change.state
+    fields = dict(change.fields)
+    clear = list(change.clear)
+    if change.holder is not None and "new" in more:
+        fields["holder"] = change.holder.encode()
+    if change.lease is None:
+        clear.append("holder")
+    told: dict[str, Any] = {
+        **more,
+        "type": state.type.value,
+        "follows": {kind.value: True for kind in FOLLOWS[state.type]},
+        "set": {name: value for name, value in fields.items() if name not in clear},
+        "inputs": dict(change.inputs),
+        "clear": clear,
+        "counts": list(change.counts),
+        "forget": list(change.forget),
+        "in_time": change.in_time,
+        "overdue": change.overdue,
+    }
+    if change.holder is not None and "new" not in more:
+        told["holder"] = change.holder
+    if change.expected is not None:
+        told["expected"] = str(change.expected.id)
+    due = change.lease if change.lease is not None else change.expires
+    if due is not None:
+        told["due"] = int(due * 1000)
+    if change.expires is not None:
+        told["expires"] = int(change.expires * 1000)
+    keep = None
+    if state.type is StateType.SUSPENDED:
+        keep = YEAR if change.expires is None else change.expires + broker.settings.retention
+    return await broker.records.change(
+        keys.run_id(run),
+        str(state.id),
+        state.model_dump_json(exclude_none=True).encode(),
+        told,
+        deployment=str(change.deployment) if change.deployment is not None else None,
+        keep=keep,
+    )
+
+
+def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
+    def text(name: str) -> str | None:
+        value = fields.get(name)
+        return value.decode() if value else None
+
+    made = FlowRun(run_of_key(run), text("name"), text("flow"))
+    made.state = _state(fields["state"])
+    if made.state.is_completed() and fields.get("result"):
+        result: Any = codec.decode(fields["result"], max_bytes=len(fields["result"]))
+        made.state = made.state.model_copy(update={"data": result["value"]})
+    if fields.get("parameters"):
+        parameters: Any = codec.decode(fields["parameters"], max_bytes=len(fields["parameters"]))
+        made.parameters = parameters["value"]
+    made.tags = tuple(json.loads(fields.get("tags", b"[]")))
+    deployment, parent, created = text("deployment"), text("parent"), text("created")
+    made.deployment_id = UUID(deployment) if deployment else None
+    made.deployment_name = text("deployment_name")
+    made.parent_id = run_of_key(parent) if parent else None
+    made.created = datetime.fromtimestamp(int(created) / 1000, UTC) if created else None
+    made.run_count = int(fields.get("run_count", b"0"))
+    return made
+
+
+def _state(text: bytes) -> State:
+    return State.model_validate_json(text)
+
+
+def _of(entry: Entry, field: bytes) -> bytes:
+    return dict(zip(entry.fields[::2], entry.fields[1::2], strict=False))[field]
