@@ -5,12 +5,14 @@ They block whatever runs in the calling thread. On a running event loop they hol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from pydantic import BaseModel
 
+from flowchan import flow_runs
+from flowchan.client import FlowchanClient as _FlowchanClient
 from flowchan.context import blocking, open_run
 from flowchan.flows import flow
 from flowchan.input import run_input as dual
@@ -21,6 +23,8 @@ from flowchan.input.receiver import InputReceiver as _InputReceiver
 from flowchan.input.receiving import HOUR, POLL, receiver_of
 from flowchan.input.types import unwraps
 from flowchan.logging import get_run_logger
+from flowchan.run import FlowRun
+from flowchan.states import State, StateType
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -229,13 +233,130 @@ def receive_input(
     )
 
 
+@overload
+def pause_flow_run(
+    wait_for_input: None = None, timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
+) -> None: ...
+
+
+@overload
+def pause_flow_run(
+    wait_for_input: type[T], timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
+) -> T: ...
+
+
+@overload
+def pause_flow_run(
+    wait_for_input: Any, timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
+) -> Any: ...
+
+
+def pause_flow_run(
+    wait_for_input: Any = None, timeout: float | None = HOUR, poll_interval: float = POLL, key: str | None = None
+) -> Any:
+    """As :func:`flowchan.pause_flow_run`."""
+    with blocking():
+        return cast("Any", flow_runs.pause_flow_run(wait_for_input, timeout, poll_interval, key))
+
+
+@overload
+def suspend_flow_run(
+    wait_for_input: None = None,
+    flow_run_id: UUID | str | None = ...,
+    timeout: float | None = ...,
+    key: str | None = ...,
+) -> None: ...
+
+
+@overload
+def suspend_flow_run(
+    wait_for_input: type[T],
+    flow_run_id: UUID | str | None = ...,
+    timeout: float | None = ...,
+    key: str | None = ...,
+) -> T: ...
+
+
+@overload
+def suspend_flow_run(
+    wait_for_input: Any, flow_run_id: UUID | str | None = ..., timeout: float | None = ..., key: str | None = ...
+) -> Any: ...
+
+
+def suspend_flow_run(
+    wait_for_input: Any = None,
+    flow_run_id: UUID | str | None = None,
+    timeout: float | None = None,
+    key: str | None = None,
+) -> Any:
+    """As :func:`flowchan.suspend_flow_run`."""
+    with blocking():
+        return cast("Any", flow_runs.suspend_flow_run(wait_for_input, flow_run_id, timeout, key))
+
+
+def resume_flow_run(flow_run_id: UUID | str, run_input: Mapping[str, Any] | BaseModel | None = None) -> None:
+    """As :func:`flowchan.resume_flow_run`."""
+    with blocking():
+        flow_runs.resume_flow_run(flow_run_id, run_input)
+
+
+def cancel_flow_run(flow_run_id: UUID | str) -> State:
+    """As :func:`flowchan.flow_runs.cancel_flow_run`."""
+    with blocking():
+        return cast("State", flow_runs.cancel_flow_run(flow_run_id))
+
+
+def wait_for_flow_run(
+    flow_run_id: UUID | str, timeout: float | None = 10800, poll_interval: float = 5, log_states: bool = False
+) -> FlowRun:
+    """As :func:`flowchan.flow_runs.wait_for_flow_run`."""
+    with blocking():
+        return cast("FlowRun", flow_runs.wait_for_flow_run(flow_run_id, timeout, poll_interval, log_states))
+
+
+class FlowchanClient(_FlowchanClient):
+    """:class:`flowchan.client.FlowchanClient`, whose verbs block."""
+
+    def read_flow_run(self, flow_run_id: UUID | str) -> FlowRun:  # type: ignore[override]
+        """As there."""
+        with blocking():
+            return cast("FlowRun", super().read_flow_run(flow_run_id))
+
+    def read_flow_runs(  # type: ignore[override]
+        self,
+        state: StateType | str | Iterable[StateType | str] | None = None,
+        flow: str | None = None,
+        limit: int = 200,
+    ) -> list[FlowRun]:
+        """As there."""
+        with blocking():
+            return cast("list[FlowRun]", super().read_flow_runs(state, flow, limit))
+
+    def read_flow_run_states(self, flow_run_id: UUID | str) -> list[State]:  # type: ignore[override]
+        """As there."""
+        with blocking():
+            return cast("list[State]", super().read_flow_run_states(flow_run_id))
+
+
+def get_client() -> FlowchanClient:
+    """As :func:`flowchan.get_client`."""
+    return FlowchanClient()
+
+
 __all__ = [
     "AutomaticRunInput",
+    "FlowchanClient",
     "InputReceiver",
     "RunInput",
+    "cancel_flow_run",
     "flow",
+    "get_client",
     "get_run_logger",
     "open_run",
+    "pause_flow_run",
     "receive_input",
+    "resume_flow_run",
     "send_input",
+    "suspend_flow_run",
+    "wait_for_flow_run",
 ]

@@ -145,6 +145,18 @@ class Records:
             found += [(flat[i].decode(), int(float(flat[i + 1]))) for i in range(0, len(flat), 2)]
         return sorted(found, key=lambda item: (item[1], item[0]), reverse=True)[:limit]
 
+    async def streams_of(self, run: str) -> list[str]:
+        """The streams of a run's channels that are there. It looks through all keys of the server."""
+        prefix = keys.stream(self._namespace, run, "")
+        pattern = "".join(f"\\{each}" if each in "\\*?[]{}" else each for each in prefix) + "*"
+        found: set[str] = set()
+        cursor: Any = 0
+        while True:
+            cursor, page = await self.call(f"run {run}", "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "stream")
+            found.update(key.decode() for key in page)
+            if int(cursor) == 0:
+                return sorted(key for key in found if not keys.address(key).channel.startswith("@"))
+
     async def overdue(self, tags: Sequence[str] = keys.TAGS, limit: int = 100) -> list[str]:
         """Runs to which something should have happened by now, by the broker's clock."""
         seconds, micro = await self.call("a clock", "TIME")

@@ -7,7 +7,20 @@ import sys
 from cyclopts import App, CycloptsError
 
 from flowchan import __version__
-from flowchan.cli.demo import demo
+
+# Where each is, for it is imported when it is run, or for the help of all.
+_COMMANDS = {
+    "broker": "flowchan.cli.broker:app",
+    "cancel": "flowchan.cli.cancel:cancel",
+    "completion": "flowchan.cli.completion:completion",
+    "demo": "flowchan.cli.demo:demo",
+    "doctor": "flowchan.cli.doctor:doctor",
+    "listen": "flowchan.cli.listen:listen",
+    "resume": "flowchan.cli.resume:resume",
+    "runs": "flowchan.cli.runs:runs",
+    "send": "flowchan.cli.send:send",
+    "show": "flowchan.cli.show:show",
+}
 
 app = App(
     name="flowchan",
@@ -15,11 +28,15 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-app.command(demo)
+for _name, _place in _COMMANDS.items():
+    app.command(_place, name=_name)
 
 
 def run() -> None:
     """Run the command that the arguments name, and exit; with 2 if they name none that there is."""
+    if not _COMMANDS.keys() & sys.argv[1:2]:
+        for name in _COMMANDS:
+            app[name]  # imports it, for what follows is the help of all, or a name to be guessed
     try:
         app(exit_on_error=False)
     except CycloptsError:

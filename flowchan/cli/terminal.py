@@ -51,3 +51,16 @@ def ask(question: str) -> str | None:
         if isinstance(error, EOFError):
             return None
         raise
+
+
+def can_prompt() -> bool:
+    """Whether there is a terminal to draw prompts on, which need more than one that only prints."""
+    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown") and (sys.stdout.isatty() or sys.stderr.isatty())
+
+
+@functools.cache
+def dialogue() -> Console:
+    """Where a person is talked to: standard output, or standard error where the output goes elsewhere."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    return Console(stderr=not sys.stdout.isatty(), markup=False, emoji=False, highlight=False, soft_wrap=True)

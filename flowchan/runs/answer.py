@@ -1,15 +1,20 @@
-"""What a run is resumed with: checked against the JSON Schema that it stored, before it counts."""
+"""What a run waits for, and what it is resumed with: checked against the JSON Schema that it stored, before it counts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pydantic_core
 
-from flowchan.errors import InvalidRunInput, MessageTooLarge
+from flowchan.broker.broker import Broker
+from flowchan.errors import InvalidRunInput, MessageTooLarge, NotPausedError
+from flowchan.input.keyset import keyset_from_paused_state
+from flowchan.run import FlowRun
+from flowchan.runs.schema import faults
+from flowchan.wire import keys
 
 
 def checked(run: UUID | str, run_input: Mapping[str, Any] | None, schema: bytes | None, limit: int) -> bytes:
@@ -22,35 +27,46 @@ def checked(run: UUID | str, run_input: Mapping[str, Any] | None, schema: bytes 
     given = dict(run_input or {})
     if schema is None:
         if given:
-            raise _invalid(run, "", "it waits for no input")
+            raise _invalid(run, "", "it waits for no input.")
         return b"{}"
     try:
         answer: Any = pydantic_core.to_jsonable_python(given)
         text = json.dumps(answer, allow_nan=False).encode()
     except (ValueError, TypeError) as error:
-        raise _invalid(run, "", f"it is nothing that JSON has a form for ({type(error).__name__})") from None
+        raise _invalid(run, "", f"it is nothing that JSON has a form for ({type(error).__name__}).") from None
     if len(text) > limit:
         raise MessageTooLarge(len(text), limit, f" (run {run})")
-    problem = problem_with(answer, json.loads(schema))
-    if problem is not None:
-        raise _invalid(run, *problem)
+    # The outermost first. None quotes the value, for it may be seen in a log.
+    found = min(faults(json.loads(schema), answer, secret=True), key=lambda fault: len(fault.path), default=None)
+    if found is not None:
+        raise _invalid(run, ".".join(map(str, (*found.path, *filter(None, [found.member])))), found.reason)
     return text
 
 
-def problem_with(answer: Any, schema: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What is wrong with an answer: the path of a field, and the reason; None where it fits.
+class Question(NamedTuple):
+    """What a run waits for."""
 
-    The reason does not quote the value: it may be seen in a log.
+    schema: dict[str, Any] | None
+    """The JSON Schema of the input; None where it only waits to be resumed."""
+    description: str | None
+    """What is shown above a form, in Markdown."""
+
+
+async def question(broker: Broker, run: FlowRun) -> Question:
+    """What a paused or suspended run waits for.
+
+    Raises:
+        NotPausedError: it waits for nothing.
     """
-    import jsonschema_rs  # noqa: PLC0415 - 10 ms, and who sends and receives does without
-
-    validator = jsonschema_rs.validator_for(dict(schema), validate_formats=True, mask="the value")
-    error = min(validator.iter_errors(answer), key=lambda error: len(list(error.instance_path)), default=None)
-    if error is None:
-        return None
-    return ".".join(map(str, error.instance_path)), str(error.message)
+    state = run.state
+    if state is None or not state.is_paused():
+        raise NotPausedError(f"Run {run.id} is not paused: it is {state.name if state else 'of no state'!r}.", now=state)
+    keyset = keyset_from_paused_state(state)
+    key = keys.inputs(broker.settings.namespace, keys.run_id(run.id))
+    schema, description = await broker.fetch(key, [keyset["schema"], keyset["description"]])
+    return Question(json.loads(schema) if schema is not None else None, description.decode() if description else None)
 
 
 def _invalid(run: UUID | str, field: str, reason: str) -> InvalidRunInput:
     where = f"{field}: " if field else ""
-    return InvalidRunInput(f"Run {run} was not resumed: {where}{reason}.", field=field, reason=reason)
+    return InvalidRunInput(f"Run {run} was not resumed: {where}{reason}", field=field, reason=reason)

@@ -197,7 +197,7 @@ def _hooks_for(flow: Flow[..., Any], state: State) -> list[Callable[..., Any]]:
 def _kept(state: State) -> dict[str, bytes]:
     """What a flow returned, as it is kept with its run, if it can be."""
     try:
-        body = body_of_value(state.data)
+        body = body_of_value([state.data])  # in a list: a model by itself would be its fields
     except EncodeError:
         return {}
     return {"result": body} if len(body) <= current_settings().max_message_bytes else {}

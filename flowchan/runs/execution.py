@@ -15,7 +15,7 @@ from flowchan.run import FlowRun
 from flowchan.runs import store
 from flowchan.runs.interrupt import Interrupt
 from flowchan.runs.keeper import keeper_of_this_process
-from flowchan.runs.store import LEASE, Change
+from flowchan.runs.store import Change
 from flowchan.settings import current_settings
 from flowchan.states import State, StateType
 from flowchan.wire import keys
@@ -70,7 +70,7 @@ class Execution:
         if self._keeper is None:
             await self.become(broker, state, counts=("run_count",))
         else:
-            change = Change(state, holder=self.holder, lease=LEASE, fields=fields, counts=("run_count",))
+            change = Change(state, holder=self.holder, lease=broker.settings.lease, fields=fields, counts=("run_count",))
             self.entry = await store.begin(broker, self.run, change, parameters)
             self.run.state = self.state = state
             self._keeper.add(self.key, self.told)
@@ -81,7 +81,7 @@ class Execution:
         Raises:
             IllegalTransition: something was done to it elsewhere.
         """
-        change = Change(state, holder=self.holder, expected=self.state, lease=LEASE, **more)
+        change = Change(state, holder=self.holder, expected=self.state, lease=broker.settings.lease, **more)
         entry = await store.change(broker, self.run.id, change)
         assert entry is not None  # noqa: S101 - it need not be overdue
         self.saw(state, entry)

@@ -13,14 +13,10 @@ from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.source import Source
 from flowchan.errors import FlowchanError
-from flowchan.runs.store import LEASE
 from flowchan.settings import Settings
 from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
-
-BEAT = LEASE / 3
-"""Seconds between two words of a holder."""
 
 _SOON = 0.05
 _POLL = 10.0
@@ -42,6 +38,7 @@ class Keeper:
         self.holder = holder or secrets.token_hex(8)
         self._settings = settings
         self._loop = loop
+        self._beat_after = settings.lease / 3
         self._runs: dict[str, Told] = {}
         self._is_beating = False
         self._source: Source | None = None
@@ -65,7 +62,7 @@ class Keeper:
 
     def _begin(self) -> None:
         self._loop.call_later(_SOON, self._listen)
-        self._loop.call_later(BEAT, self._beat)
+        self._loop.call_later(self._beat_after, self._beat)
 
     def _beat(self) -> None:
         if not self._runs:
@@ -76,7 +73,7 @@ class Keeper:
                 self._begin()
             return
         self._look(list(self._runs))
-        self._loop.call_later(BEAT, self._beat)
+        self._loop.call_later(self._beat_after, self._beat)
 
     def _end(self) -> None:
         source, self._source = self._source, None
@@ -114,7 +111,7 @@ class Keeper:
 
     async def _renew(self, broker: Broker, runs: list[str]) -> None:
         try:
-            types = await broker.records.renew(self.holder, runs, LEASE)
+            types = await broker.records.renew(self.holder, runs, self._settings.lease)
         except FlowchanError as error:
             logger.warning("The leases of %d runs could not be renewed: %s", len(runs), error)
             return

@@ -40,7 +40,7 @@ async def reap_one(broker: Broker, run: UUID | str) -> bool:
     """Settle a run if it is overdue; whether it was."""
     try:
         known = await store.read(broker, run)
-        change = _settled(known, *await store.chances(broker, run))
+        change = _settled(known, broker.settings.lease, *await store.chances(broker, run))
         if change is None or await store.change(broker, run, change) is None:
             return False
     except ObjectNotFound:
@@ -64,7 +64,7 @@ async def current(broker: Broker, run: UUID | str) -> FlowRun:
     return known
 
 
-def _settled(run: FlowRun, retries: int, failures: int) -> Change | None:
+def _settled(run: FlowRun, lease: float, retries: int, failures: int) -> Change | None:
     state = run.state
     assert state is not None  # noqa: S101 - it was read
     if state.is_final():
@@ -75,9 +75,9 @@ def _settled(run: FlowRun, retries: int, failures: int) -> Change | None:
         return Change(Cancelled(message="Its process ended."), expected=state, overdue=True)
     if run.deployment_id is not None and (state.is_pending() or failures < retries):
         # A run that has not begun may always begin elsewhere.
-        text = f"The server that executed it was not heard of for {store.LEASE:g} s."
+        text = f"The server that executed it was not heard of for {lease:g} s."
         counts = () if state.is_pending() else ("failures",)
         handed_on = Scheduled(name="HandedOn", message=text)
         return Change(handed_on, expected=state, overdue=True, deployment=run.deployment_id, counts=counts)
-    text = f"Its process was not heard of for {store.LEASE:g} s."
+    text = f"Its process was not heard of for {lease:g} s."
     return Change(Crashed(message=text), expected=state, overdue=True)

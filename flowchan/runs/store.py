@@ -17,9 +17,6 @@ from flowchan.states import FOLLOWS, State, StateType
 from flowchan.wire import codec, keys
 from flowchan.wire.keys import EntryId
 
-LEASE = 15.0
-"""Seconds that a run's execution outlives the last word of who executes it."""
-
 YEAR = 365 * 24 * 3600.0
 """Seconds that a suspended run is kept which waits without a limit."""
 
@@ -264,7 +261,7 @@ def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
     made.state = _state(fields["state"])
     if made.state.is_completed() and fields.get("result"):
         result: Any = codec.decode(fields["result"], max_bytes=len(fields["result"]))
-        made.state = made.state.model_copy(update={"data": result["value"]})
+        made.state = made.state.model_copy(update={"data": result["value"][0]})
     if fields.get("parameters"):
         parameters: Any = codec.decode(fields["parameters"], max_bytes=len(fields["parameters"]))
         made.parameters = parameters["value"]

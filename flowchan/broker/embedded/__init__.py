@@ -4,10 +4,10 @@ It is found or started on demand, keeps its data in ``FLOWCHAN_HOME``, and is st
 left. The rooms, from the door inwards:
 
 - ``server``: to have it, to see it, to stop it;
-- ``answer``: what a server that runs says of itself;
+- ``answer``, ``figures``: what a server that runs says of itself;
 - ``place``: where its files are, and who may see them;
 - ``startup``: finding or starting what is missing, one process at a time;
-- ``binary``, ``engine``: which server there is to start, and whose data it can read;
+- ``choice``, ``binary``, ``engine``: which server there is to start, and whose data it can read;
 - ``stamp``: who wrote the data that is there;
 - ``launch``, ``log``: starting the watchdog, and what became of it.
 
@@ -21,6 +21,7 @@ left. The rooms, from the door inwards:
 from __future__ import annotations
 
 from flowchan.broker.embedded.answer import Server
+from flowchan.broker.embedded.place import Place
 from flowchan.broker.embedded.server import ensure, running, stop
 
-__all__ = ["Server", "ensure", "running", "stop"]
+__all__ = ["Place", "Server", "ensure", "running", "stop"]

@@ -6,14 +6,15 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from flowchan.broker.embedded import binary, contact, locks, log, stamp
+from flowchan.broker.embedded import contact, locks, log, stamp
 from flowchan.broker.embedded.answer import PROBE, attached, probe, process_of
+from flowchan.broker.embedded.choice import choose
 from flowchan.broker.embedded.launch import launched
 from flowchan.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from flowchan.broker.embedded.answer import Answer, Server
-    from flowchan.broker.embedded.engine import Engine
+    from flowchan.broker.embedded.binary import Binary
     from flowchan.broker.embedded.launch import Launch
     from flowchan.broker.embedded.place import Place
     from flowchan.settings import Settings
@@ -92,7 +93,7 @@ def _settled(place: Place, silence: _Silence, launch: Launch | None = None) -> S
 
 def _start(place: Place, settings: Settings) -> Server:
     writer = stamp.read(place.data)
-    chosen = _choose(place, settings, writer)
+    chosen = choose(place, settings, writer)
     contact.clear(str(place.socket), str(place.folder))
     place.prepare_socket()
     # Before the server writes, so that its data never goes without; taken back if it does not come up.
@@ -113,21 +114,7 @@ def _start(place: Place, settings: Settings) -> Server:
     return server
 
 
-def _choose(place: Place, settings: Settings, writer: Engine | None) -> binary.Binary:
-    """The first server that can read the data."""
-    refused: list[str] = []
-    for found in binary.usable(settings.server_bin):
-        if writer is None or found.engine.reads(writer):
-            return found
-        refused.append(f"{found.engine} ({found.path})")
-    raise BrokerUnavailable(
-        f"The data in {place.data} was written by {writer}, which the server found here cannot read:"
-        f" {', '.join(refused)}. Needed is {writer.readers() if writer else ''}: put it on PATH, or set"
-        " FLOWCHAN_SERVER_BIN to it; or set FLOWCHAN_HOME to another folder. The data was not touched."
-    )
-
-
-def _command(place: Place, settings: Settings, chosen: binary.Binary) -> list[str]:
+def _command(place: Place, settings: Settings, chosen: Binary) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(place.socket),

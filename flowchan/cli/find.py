@@ -1,0 +1,34 @@
+"""A run by what a person calls it: its ID, the beginning of it, or its name."""
+
+from __future__ import annotations
+
+from flowchan.broker.broker import Broker
+from flowchan.errors import FlowchanError, InvalidKeyError, ObjectNotFound
+from flowchan.run import FlowRun
+from flowchan.runs import reaper, store
+
+_LOOKED_AT = 2000
+_SHORTEST = 6
+
+
+async def find(broker: Broker, run: str) -> FlowRun:
+    """The run that is meant.
+
+    Raises:
+        ObjectNotFound: there is none.
+        FlowchanError: there are several.
+    """
+    try:
+        return await reaper.current(broker, run)
+    except (ObjectNotFound, InvalidKeyError):
+        pass  # it is no ID, then
+    known = await store.newest(broker, _LOOKED_AT)
+    named = [each for each in known if each.name == run]
+    if not named and len(run) >= _SHORTEST:
+        named = [each for each in known if str(each.id).startswith(run.lower())]
+    if not named:
+        raise ObjectNotFound(f"There is no flow run {run!r}: none has this ID, or begins with it, or bears this name.")
+    if len(named) > 1:
+        ids = ", ".join(str(each.id) for each in named[:5])
+        raise FlowchanError(f"{len(named)} runs are meant by {run!r}: {ids}{' …' if len(named) > 5 else ''}.")
+    return await reaper.current(broker, named[0].id)
