@@ -35,7 +35,7 @@ _TYPES: dict[str, Any] = {
 
 def send(
     run: str,
-    value: str,
+    value: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     kind: Annotated[Kind, Parameter(name=["--type", "-t"], help="What VALUE is.")] = "str",
     channel: Annotated[str | None, Parameter(name=["--channel", "-c"], help="The channel; by default the type's.")] = None,
