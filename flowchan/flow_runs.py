@@ -34,7 +34,7 @@ from flowchan.runs import reaper, store
 from flowchan.runs.answer import checked
 from flowchan.runs.execution import Execution, is_same_run
 from flowchan.runs.keeper import tell
-from flowchan.runs.store import LEASE, Change, Following
+from flowchan.runs.store import Change, Following
 from flowchan.settings import current_settings
 from flowchan.states import Cancelled, Cancelling, Paused, Running, Scheduled, State, StateType, Suspended
 from flowchan.wire import keys
@@ -240,7 +240,7 @@ def _asking(
 ) -> Steps[Any]:
     limit = seconds(timeout, "timeout")
     poll = seconds(poll_interval, "poll_interval") or 0.0
-    pause_key, may_be_answered = execution.pause_key(keys.channel_name(key) if key is not None else None)
+    pause_key, is_used, may_be_answered = execution.pause_key(keys.channel_name(key) if key is not None else None)
     paused = Paused if kind is StateType.PAUSED else Suspended
     state = paused(pause_key=pause_key, message=None)
     keyset = keyset_from_paused_state(state)
@@ -260,6 +260,10 @@ def _asking(
                     raise
                 # The flow was changed since: what it asks for now is something else.
                 get_run_logger().warning("The answer that was stored for %r does not fit any more.", pause_key)
+    if is_used:
+        # What was asked for before may have been more than is asked for now.
+        old = (keyset["schema"], keyset["description"])
+        yield Ask(lambda broker: broker.records.call(f"run {run}", "HDEL", key_of_inputs, *old))
     if model is not None:
         yield Do(lambda: model.save(keyset, run))
     try:
@@ -347,7 +351,7 @@ def _schema(model: type[RunInput]) -> bytes:
 
 async def _suspend(broker: Broker, run: UUID | str, timeout: float | None, key: str | None) -> None:  # noqa: ASYNC109
     known = await store.read(broker, run)
-    if known.parent_id is not None or known.deployment_id is None:
+    if known.deployment_id is None:
         why = "it is a subflow" if known.parent_id is not None else "it is of no deployment"
         raise RuntimeError(f"Run {run} cannot be suspended: {why}, so nobody would execute it again.")
     holder = await store.holder_of(broker, run)
@@ -369,7 +373,7 @@ async def _resume(broker: Broker, run: UUID | str, run_input: Mapping[str, Any] 
     (schema,) = await broker.fetch(keys.inputs(broker.settings.namespace, keys.run_id(run)), [keyset["schema"]])
     inputs = {keyset["response"]: checked(run, run_input, schema, broker.settings.max_message_bytes)}
     if state.type is StateType.PAUSED:
-        change = Change(Running(), expected=state, lease=LEASE, inputs=inputs, in_time=True)
+        change = Change(Running(), expected=state, lease=broker.settings.lease, inputs=inputs, in_time=True)
     else:
         waits = Scheduled(name="Resuming")
         change = Change(waits, expected=state, deployment=known.deployment_id, inputs=inputs, in_time=True)
@@ -387,7 +391,9 @@ async def _cancel(broker: Broker, run: UUID | str) -> State:
         after = Cancelled(message="It was cancelled.") if waits else Cancelling(message="It was cancelled.")
         holder = await store.holder_of(broker, run)
         try:
-            await store.change(broker, run, Change(after, expected=state, lease=None if waits else LEASE))
+            await store.change(
+                broker, run, Change(after, expected=state, lease=None if waits else broker.settings.lease)
+            )
         except IllegalTransition as refused:
             now = refused.now
             if now is None or now.is_final() or now.id == state.id or isinstance(refused, RunTakenOver):

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -19,6 +19,9 @@ from flowchan.runs.parameters import serialized
 from flowchan.runs.parameters import validated_by_name as parameters_of_flow
 from flowchan.states import State
 from flowchan.states import result as state_result
+
+if TYPE_CHECKING:
+    from flowchan.deployments import RunnerDeployment
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -49,7 +52,7 @@ class Flow(Generic[P, R]):
             thread, a call that blocks ends first.
         retries: how often a run that failed is tried again.
         retry_delay_seconds: how many seconds later.
-        log_prints: whether what it prints goes to the run's log.
+        log_prints: whether what it prints goes to the run's log; None: as of the flow that called it.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class Flow(Generic[P, R]):
         if self.retries < 0:
             raise ValueError(f"retries is a number from 0 on, not {retries}.")
         self.retry_delay_seconds: float = _seconds(retry_delay_seconds, "retry_delay_seconds") or 0.0
-        self.log_prints: bool = bool(log_prints)
+        self.log_prints: bool | None = log_prints
         self.on_running: list[Hook] = _hooks(on_running, "on_running")
         self.on_completion: list[Hook] = _hooks(on_completion, "on_completion")
         self.on_failure: list[Hook] = _hooks(on_failure, "on_failure")
@@ -163,6 +166,65 @@ class Flow(Generic[P, R]):
         if self.flow_run_name is None:
             return None
         return self.flow_run_name.format(**parameters) if isinstance(self.flow_run_name, str) else self.flow_run_name()
+
+    def serve(
+        self,
+        name: str | None = None,
+        *,
+        limit: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        print_starting_message: bool = True,
+        pause_on_shutdown: bool = True,
+        **options: Any,
+    ) -> Awaitable[None]:
+        """Execute this flow's runs when they are asked for by ``run_deployment("flow/name")``, until a signal ends it.
+
+        Guarantees: any number of servers may serve one name; each run is executed by one of them, in a process of its
+        own. A run whose server died is handed on where its retries allow, else CRASHED, within half a minute.
+        Ctrl-C or SIGTERM ends the server when its runs have ended; a second one ends them, too.
+
+        It blocks in sync code and is awaited in async code; ``asyncio.run(flow.serve(…))`` does as well.
+
+        Args:
+            name: the deployment's name; by default the flow's.
+            limit: how many runs this server executes at once, paused ones included. None: no limit.
+            parameters: what a run is given where it is given nothing else.
+            description: by default the flow's.
+            tags: what each run is tagged with.
+            version: by default the flow's.
+            print_starting_message: whether to say on standard output that it serves, and how a run is asked for.
+            pause_on_shutdown: without a meaning here: there are no schedules.
+            options: of other orchestrators: refused, with what is to be done instead.
+
+        Raises:
+            ValueError: no other process would find the flow: it is in no file, or within a function.
+            RuntimeError: the code cannot be imported by another process.
+            BrokerError: the broker cannot be reached, or refuses.
+            NotImplementedError: an option that wants a scheduler.
+        """
+        from flowchan import deployments  # noqa: PLC0415 - who calls flows does without
+
+        made = deployments.deployment_of(self, name, parameters, description, tags, version, options)
+        del pause_on_shutdown
+        return deployments.serve(made, limit=limit, print_starting_message=print_starting_message)
+
+    def to_deployment(
+        self,
+        name: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> RunnerDeployment:
+        """This flow under a name, to be served together with others by :func:`flowchan.serve`; as :meth:`serve`."""
+        from flowchan import deployments  # noqa: PLC0415 - as above
+
+        return deployments.deployment_of(self, name, parameters, description, tags, version, options)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -38,10 +38,11 @@ def get_run_logger() -> RunLogger:
 
 
 @contextlib.contextmanager
-def prints_logged() -> Generator[None]:
-    """Have what is printed within the block logged by the run that it is printed in, too."""
-    _patch_print()
-    token = _is_logging_prints.set(True)
+def prints_logged(logged: bool = True) -> Generator[None]:
+    """Have what is printed within the block logged by the run that it is printed in, instead; or not, again."""
+    if logged:
+        _patch_print()
+    token = _is_logging_prints.set(logged)
     try:
         yield
     finally:
@@ -69,7 +70,8 @@ def _patch_print() -> None:
             return
         text = io.StringIO()
         plain(*values, **{**options, "file": text, "flush": False})
-        get_run_logger().info(text.getvalue().rstrip("\n"))
+        with prints_logged(False):  # a handler of the program's may print
+            get_run_logger().info(text.getvalue().rstrip("\n"))
 
     builtins.print = logged
 

@@ -57,6 +57,9 @@ class Settings(BaseModel):
     retention: Seconds = 7 * 24 * 3600.0
     """Seconds that a channel is kept after its last message."""
 
+    lease: Seconds = 15.0
+    """Seconds that a run's execution outlives the last word of the process that executes it."""
+
     home: Annotated[Path, AfterValidator(_absolute)] = Field(default_factory=_default_home, validate_default=True)
     """The folder of the embedded server's data."""
 

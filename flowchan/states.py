@@ -39,15 +39,15 @@ FINAL_TYPES = frozenset({StateType.CANCELLED, StateType.COMPLETED, StateType.FAI
 
 _T = StateType
 FOLLOWS: Mapping[StateType, frozenset[StateType]] = {
-    # A run that waits for a worker was resumed, is to be tried again, or lost its worker.
-    _T.SCHEDULED: frozenset({_T.SUSPENDED, _T.RUNNING, _T.PENDING, _T.PAUSED}),
+    # A run that waits for a worker was resumed, is to be tried again, or lost its worker (while it waited for that, too).
+    _T.SCHEDULED: frozenset({_T.SUSPENDED, _T.RUNNING, _T.PENDING, _T.PAUSED, _T.SCHEDULED}),
     _T.PENDING: frozenset({_T.SCHEDULED}),
     _T.RUNNING: frozenset({_T.SCHEDULED, _T.PENDING, _T.PAUSED}),
     _T.PAUSED: frozenset({_T.RUNNING}),
     _T.SUSPENDED: frozenset({_T.RUNNING}),
     _T.CANCELLING: frozenset({_T.RUNNING, _T.PENDING}),
-    # Who waits is cancelled at once: there is nothing to be stopped.
-    _T.CANCELLED: frozenset({_T.CANCELLING, _T.SCHEDULED, _T.PAUSED, _T.SUSPENDED}),
+    # Who waits is cancelled at once: there is nothing to be stopped. Who runs may say so of itself.
+    _T.CANCELLED: frozenset({_T.CANCELLING, _T.RUNNING, _T.SCHEDULED, _T.PAUSED, _T.SUSPENDED}),
     # What was told to stop may have ended before it heard of it.
     _T.COMPLETED: frozenset({_T.RUNNING, _T.CANCELLING}),
     _T.FAILED: frozenset({_T.RUNNING, _T.CANCELLING, _T.PENDING, _T.SCHEDULED, _T.PAUSED, _T.SUSPENDED}),

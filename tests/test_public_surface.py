@@ -15,8 +15,8 @@ import flowchan
 
 NAMES = {
     "flowchan": {
-        *("Channels", "RunInput", "flow", "get_run_logger", "open_run", "receive_input", "send_input"),
-        "__version__",
+        *("Channels", "RunInput", "flow", "get_client", "get_run_logger", "open_run", "receive_input", "send_input"),
+        *("pause_flow_run", "resume_flow_run", "serve", "suspend_flow_run", "tags", "__version__"),
     },
     "flowchan.input": {
         *("AutomaticRunInput", "FlowRunInput", "InputReceiver", "Keyset", "RunInput", "RunInputMetadata"),
@@ -28,20 +28,30 @@ NAMES = {
         *("keyset_from_base_key", "keyset_from_paused_state", "run_input_subclass_from_type"),
         *("receive_input", "send_input"),
     },
-    "flowchan.context": {"FlowRun", "FlowRunContext", "get_run_context", "open_run"},
+    "flowchan.blocks.system": {"JSON"},
+    "flowchan.client": {"FlowchanClient", "get_client"},
+    "flowchan.context": {"FlowRun", "FlowRunContext", "get_run_context", "open_run", "tags"},
+    "flowchan.flow_runs": {
+        *("cancel_flow_run", "pause_flow_run", "resume_flow_run", "suspend_flow_run", "wait_for_flow_run"),
+    },
     "flowchan.sync": {
-        *("AutomaticRunInput", "InputReceiver", "RunInput", "receive_input", "send_input"),
-        *("flow", "get_run_logger", "open_run"),
+        *("AutomaticRunInput", "FlowchanClient", "InputReceiver", "RunInput", "receive_input", "send_input"),
+        *("cancel_flow_run", "pause_flow_run", "resume_flow_run", "suspend_flow_run", "wait_for_flow_run"),
+        *("flow", "get_client", "get_run_logger", "open_run", "run_deployment"),
     },
 }
 
 ALSO = {
+    "flowchan.deployments": {"run_deployment", "serve"},
     "flowchan.logging": {"get_run_logger"},
     "flowchan.states": {
         *("State", "Scheduled", "Pending", "Running", "Paused", "Suspended"),
         *("Cancelling", "Cancelled", "Completed", "Failed", "Crashed"),
     },
-    "flowchan.errors": {"FlowchanError", "MissingRunError", "RespondError", "DecodeError", "BrokerUnavailable"},
+    "flowchan.errors": {
+        *("FlowchanError", "MissingRunError", "RespondError", "DecodeError", "BrokerUnavailable", "InvalidRunInput"),
+        *("NotPausedError", "ObjectNotFound", "FlowPauseTimeout", "IllegalTransition", "MessageTooLarge"),
+    },
 }
 
 

@@ -46,6 +46,7 @@ def test_what_is_not_set_has_a_default() -> None:
         ("FLOWCHAN_MAX_PENDING", "7", 7),
         ("FLOWCHAN_MAX_MESSAGE_BYTES", "1000", 1000),
         ("FLOWCHAN_RETENTION", "60", 60.0),
+        ("FLOWCHAN_LEASE", "2", 2.0),
         ("FLOWCHAN_HOME", "/tmp/home", Path("/tmp/home")),
         ("FLOWCHAN_SERVER_BIN", "/bin/server", Path("/bin/server")),
         ("FLOWCHAN_SERVER_IDLE", "1.5", 1.5),

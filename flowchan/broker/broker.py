@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.dialler import Dialler
 from flowchan.broker.hub import Hub
 from flowchan.broker.outbox import Outbox
 from flowchan.broker.records import Records

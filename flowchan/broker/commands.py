@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import Connection, ConnectionLost, Handler, pack
+from flowchan.broker.dialler import Dialler
 from flowchan.errors import FlowchanError
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 import anyio
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import ConnectionLost, Refusal
-from flowchan.broker.lane import WIDTH, Lane, Tap
+from flowchan.broker.dialler import Dialler
+from flowchan.broker.lane import WIDTH, Lane
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
+from flowchan.broker.tap import Tap
 from flowchan.errors import FlowchanError
 from flowchan.wire.keys import EntryId
 

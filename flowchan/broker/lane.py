@@ -6,13 +6,13 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
-from flowchan.broker.paging import Entries
+from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import GONE, PASSING, translated
+from flowchan.broker.tap import LONGEST_BLOCK, Tap
 from flowchan.errors import FlowchanError
 from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
@@ -24,7 +24,6 @@ WIDTH = 64
 
 _COUNT = 16
 _SHORTEST_BLOCK = 0.05
-_LONGEST_BLOCK = 30.0
 _GRACE = 5.0
 _HELPED = 0.1
 """Seconds that a read must have lasted for the repair before it to have been of use."""
@@ -35,61 +34,6 @@ _IDLE = 10.0
 
 _WORTH_REPEATING = PASSING | GONE | {"BUSYGROUP", "ERR", "OOM"}
 """Refusals of a repair that the next one need not meet; ``ERR`` is that the stream is gone once more."""
-
-
-class Listener(Protocol):
-    """What a tap feeds."""
-
-    def feed(self, entries: Entries) -> None:
-        """Take entries, oldest first; those at or before one's own cursor are to be passed over."""
-
-    def rewind(self) -> None:
-        """Take entries of the newest millisecond again, if they are others than those that were taken."""
-
-    def restart(self) -> None:
-        """Forget one's cursor."""
-
-    def fail(self, error: FlowchanError) -> None:
-        """The stream cannot be read."""
-
-
-class Tap:
-    """A stream that a lane reads, and who in this process listens to it.
-
-    ``cursor`` is the last ID that was handed over: where a group is made anew after a loss.
-    """
-
-    __slots__ = ("cursor", "listeners", "poll_interval", "ready", "stream")
-
-    def __init__(self, stream: str, cursor: EntryId) -> None:
-        self.stream = stream
-        self.cursor = cursor
-        self.listeners: list[Listener] = []
-        self.ready = False
-        self.poll_interval = _LONGEST_BLOCK
-
-    def feed(self, entries: Entries) -> None:
-        """Hand entries to all who listen."""
-        self.cursor = EntryId.parse(entries[-1][0])
-        for listener in tuple(self.listeners):
-            listener.feed(entries)
-
-    def rewind(self) -> None:
-        """The stream may have been made anew, and an ID that was handed over be given once more."""
-        self.cursor = self.cursor.first_of_its_time().before()
-        for listener in self.listeners:
-            listener.rewind()
-
-    def restart(self) -> None:
-        """The stream was made anew, with IDs below the old ones: everything in it is new."""
-        self.cursor = keys.FIRST
-        for listener in self.listeners:
-            listener.restart()
-
-    def fail(self, error: FlowchanError) -> None:
-        """Tell all who listen that this stream cannot be read."""
-        for listener in tuple(self.listeners):
-            listener.fail(error)
 
 
 class Lane:
@@ -219,7 +163,7 @@ class Lane:
         ready = [tap for tap in list(self.taps.values()) if tap.ready]
         if not ready:
             return False
-        block = min(_LONGEST_BLOCK, max(_SHORTEST_BLOCK, min(tap.poll_interval for tap in ready)))
+        block = min(LONGEST_BLOCK, max(_SHORTEST_BLOCK, min(tap.poll_interval for tap in ready)))
         if self._connection is not None:
             self._connection.patience = block + _GRACE
         self._packed = pack(

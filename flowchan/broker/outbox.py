@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.paging import next_page
+from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import PASSING, translated
+from flowchan.broker.sent import Sent, log_failure
+from flowchan.broker.settling import fence, look_back
 from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
 from flowchan.wire import keys
 from flowchan.wire.envelope import Envelope, to_fields
@@ -21,42 +22,8 @@ from flowchan.wire.envelope import Envelope, to_fields
 logger = logging.getLogger(__name__)
 
 _PASSING_PAUSE = 0.5
-_FIRST_PAGE = 4
 _STREAMS_KEPT = 10_000
 _SEND_ONCE = (resources.files("flowchan.broker") / "scripts" / "send_once.lua").read_text()
-
-
-class Sent:
-    """One send under way, and in the end the ID of its entry or why there is none."""
-
-    __slots__ = (
-        "deadline", "entry", "error", "future", "is_unwatched", "message_id", "number", "packed", "refusal", "sequence",
-        "stream", "written",
-    )  # fmt: skip
-
-    def __init__(
-        self, number: int, stream: str, message_id: str, sequence: int, packed: bytes, future: asyncio.Future[Any]
-    ) -> None:
-        self.number = number
-        self.stream = stream
-        self.message_id = message_id
-        self.sequence = sequence
-        self.packed = packed
-        self.future = future
-        self.written = False
-        """Whether it may be stored: it was given to a connection, and not refused."""
-        self.refusal: Refusal | None = None
-        self.deadline = 0.0
-        """When to give up; 0 while nothing is wrong."""
-        self.entry: keys.EntryId | None = None
-        self.error: FlowchanError | None = None
-        self.is_unwatched = False
-
-    @property
-    def where(self) -> str:
-        """The run and the channel, for a message to a person."""
-        _, run, channel = keys.address(self.stream)
-        return f"run {run}, channel {channel}"
 
 
 class _Channel:
@@ -319,8 +286,12 @@ class Outbox:
     async def _settle(self, connection: Connection) -> None:
         """Find out which of the doubtful sends were stored before the connection was lost."""
         try:
-            await self._fence(connection)
-            stored = await self._look_back(connection)
+            if self._written_by is not None:
+                await fence(connection, self._written_by)
+                self._written_by = None
+            stored = await look_back(
+                connection, [sent for sent in self._pending if sent.written and sent.entry is None]
+            )
         except ConnectionLost:
             self._settling = None
             self._open()
@@ -360,61 +331,6 @@ class Outbox:
             self._begin(connection)
         else:
             self._open()
-
-    async def _fence(self, connection: Connection) -> None:
-        """End the lost connection at the server too: what it still holds of it would be stored after the look."""
-        if self._written_by is None:
-            return
-        number, name = self._written_by
-        try:
-            # A server that was started anew counts anew, so the ID alone may be somebody else's.
-            about = await connection.call("CLIENT", "LIST", "ID", number)
-            if f" name={name} ".encode() in about:
-                await connection.call("CLIENT", "KILL", "ID", number)
-        except Refusal as refusal:
-            if refusal.code in PASSING:
-                raise
-        self._written_by = None
-
-    async def _look_back(self, connection: Connection) -> dict[str, keys.EntryId]:
-        """The entries of the doubtful messages that were stored, by message ID."""
-        by_stream: dict[str, list[Sent]] = {}
-        for sent in self._pending:
-            if sent.written and sent.entry is None:
-                by_stream.setdefault(sent.stream, []).append(sent)
-        stored: dict[str, keys.EntryId] = {}
-        for stream, doubtful in by_stream.items():
-            stored |= await self._stored(connection, stream, doubtful)
-        return stored
-
-    async def _stored(self, connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
-        """Those of one stream.
-
-        Looks from the end backwards until one of ours turns up that is older than all of them.
-        """
-        wanted = {sent.message_id.encode() for sent in doubtful}
-        first = min(sent.sequence for sent in doubtful)
-        ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
-        found: dict[str, keys.EntryId] = {}
-        end, count = "+", _FIRST_PAGE
-        while True:
-            page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
-            for entry_id, fields in page:
-                entry = dict(zip(fields[::2], fields[1::2], strict=False))
-                message_id = entry.get(b"id", b"")
-                if message_id in wanted:
-                    found[message_id.decode()] = keys.EntryId.parse(entry_id)
-                elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
-                    return found
-            if len(page) < count or len(found) == len(wanted):
-                return found
-            end = "(" + page[-1][0].decode()
-            count = next_page(count, page)
-
-
-def log_failure(sent: Sent) -> None:
-    """Say that a send failed that nobody awaits."""
-    logger.error("A message that nobody awaits was not sent (%s): %s", sent.where, sent.error)
 
 
 def _ignore(_: Any) -> None:

@@ -12,8 +12,8 @@ import anyio
 import msgpack
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connect import Dialler
 from flowchan.broker.connection import ConnectionLost, Refusal
+from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.errors import BrokerUnavailable
 from flowchan.wire import keys
@@ -31,6 +31,15 @@ class Outcome(NamedTuple):
     """The state that the run has now."""
     entry: keys.EntryId
     """Its entry in the stream of the run's states."""
+
+
+class Taken(NamedTuple):
+    """What was taken of a deployment's requests in one partition."""
+
+    run: str | None
+    """The run that is to be executed; None where no request waited."""
+    following: keys.EntryId | None
+    """The entry of the next request that waits there."""
 
 
 class Records:
@@ -66,8 +75,12 @@ class Records:
         if deployment is not None:
             of_run.append(keys.requests(self._namespace, tag, deployment))
         whole: dict[str, Any] = {
-            **{"set": {}, "inputs": {}, "follows": {}},
-            **{"clear": [], "counts": [], "forget": []},
+            "set": {},
+            "inputs": {},
+            "follows": {},
+            "clear": [],
+            "counts": [],
+            "forget": [],
             **change,
         }
         whole["keep"] = max(self._keep, int((keep or 0) * 1000))
@@ -99,16 +112,16 @@ class Records:
                 types.update(zip(page, map(bytes.decode, answer), strict=True))
         return types
 
-    async def take(self, deployment: str, tag: str, holder: str, lease: float, state: Sequence[bytes | str]) -> str | None:
-        """Take the oldest request of a deployment in one partition; the run that is the holder's now, or None.
+    async def take(self, deployment: str, tag: str, holder: str, lease: float, state: Sequence[bytes | str]) -> Taken:
+        """Take the oldest request of a deployment in one partition: its run is the holder's now.
 
-        ``state`` is the one that the run gets: its ID, its JSON, its type.
+        ``state`` is the one that the run gets: its ID, its JSON, its type. Not given again when its answer was lost:
+        a run whose taker never heard of it is overdue soon, and handed on.
         """
         names = [keys.requests(self._namespace, tag, deployment), keys.due(self._namespace, tag)]
         given = (holder, int(lease * 1000), *state, self._keep)
-        # Not given again: a run whose taker never heard of it is overdue soon, and handed on.
-        answer = await self._script("take_request", names, lambda *, again: given, "requests", once=True)  # noqa: ARG005
-        return answer.decode() if answer else None
+        run, following = await self._script("take_request", names, lambda *, again: given, "requests", once=True)  # noqa: ARG005
+        return Taken(run.decode() or None, keys.EntryId.parse(following) if following else None)
 
     async def fetch(self, run: str) -> dict[str, bytes]:
         """All fields of a run's record; empty where there is none."""
@@ -133,17 +146,22 @@ class Records:
                 found.append({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
         return found
 
-    async def newest(self, limit: int, before: int | None = None) -> list[tuple[str, int]]:
-        """The newest runs that were made before a time (milliseconds), each with when it was made; newest first."""
-        end = "+inf" if before is None else f"({before}"
-        commands = [
-            ("ZREVRANGEBYSCORE", keys.runs(self._namespace, tag), end, "-inf", "WITHSCORES", "LIMIT", 0, limit)
-            for tag in keys.TAGS
-        ]
-        found: list[tuple[str, int]] = []
+    async def newest(self, limit: int, before: tuple[int, str] | None = None) -> list[tuple[int, str]]:
+        """The newest runs, each with when it was made (milliseconds) before its ID; newest first.
+
+        ``before`` is one that was returned: those that follow it.
+        """
+        end = "+inf" if before is None else f"({before[0]}"
+        commands: list[tuple[Any, ...]] = []
+        for tag in keys.TAGS:
+            runs = ("ZREVRANGEBYSCORE", keys.runs(self._namespace, tag))
+            commands.append((*runs, end, "-inf", "WITHSCORES", "LIMIT", 0, limit))
+            if before is not None:  # many may have been made in one millisecond
+                commands.append((*runs, before[0], before[0], "WITHSCORES"))
+        found: list[tuple[int, str]] = []
         for flat in await self._all(commands, "runs"):
-            found += [(flat[i].decode(), int(float(flat[i + 1]))) for i in range(0, len(flat), 2)]
-        return sorted(found, key=lambda item: (item[1], item[0]), reverse=True)[:limit]
+            found += [(int(float(flat[i + 1])), flat[i].decode()) for i in range(0, len(flat), 2)]
+        return sorted((each for each in found if before is None or each < before), reverse=True)[:limit]
 
     async def streams_of(self, run: str) -> list[str]:
         """The streams of a run's channels that are there. It looks through all keys of the server."""
@@ -152,7 +170,9 @@ class Records:
         found: set[str] = set()
         cursor: Any = 0
         while True:
-            cursor, page = await self.call(f"run {run}", "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "stream")
+            cursor, page = await self.call(
+                f"run {run}", "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "stream"
+            )
             found.update(key.decode() for key in page)
             if int(cursor) == 0:
                 return sorted(key for key in found if not keys.address(key).channel.startswith("@"))
@@ -164,11 +184,13 @@ class Records:
         commands = [("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, limit) for tag in tags]
         return [run.decode() for page in await self._all(commands, "runs") for run in page]
 
-    async def requests_waiting(self, deployment: str) -> list[str]:
-        """The partitions in which requests of a deployment wait, at present."""
-        commands = [("XLEN", keys.requests(self._namespace, tag, deployment)) for tag in keys.TAGS]
-        lengths = await self._all(commands, "requests")
-        return [tag for tag, length in zip(keys.TAGS, lengths, strict=True) if length]
+    async def requests_waiting(self, deployment: str) -> dict[str, keys.EntryId]:
+        """The partitions in which requests of a deployment wait, each with the oldest request's entry."""
+        commands = [
+            ("XRANGE", keys.requests(self._namespace, tag, deployment), "-", "+", "COUNT", 1) for tag in keys.TAGS
+        ]
+        pages = await self._all(commands, "requests")
+        return {tag: keys.EntryId.parse(page[0][0]) for tag, page in zip(keys.TAGS, pages, strict=True) if page}
 
     async def call(self, where: str, *command: Any) -> Any:
         """Give one command that can be given twice."""

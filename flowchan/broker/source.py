@@ -15,7 +15,7 @@ from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
     from flowchan.broker.hub import Hub
-    from flowchan.broker.lane import Tap
+    from flowchan.broker.tap import Tap
 
 _PASSING_PAUSE = 0.5
 

@@ -28,7 +28,9 @@ _LOOK = 1.0
 def listen(
     run: str,
     *,
-    channel: Annotated[tuple[str, ...], Parameter(name=["--channel", "-c"], help="Only this channel; may be repeated.")] = (),
+    channel: Annotated[
+        tuple[str, ...], Parameter(name=["--channel", "-c"], help="Only this channel; may be repeated.")
+    ] = (),
     timeout: Annotated[float | None, Parameter(help="End when nothing came for so many seconds.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -18,7 +18,8 @@ def resume(
     run: str,
     *,
     answer: Annotated[
-        str | None, Parameter(name="--json", help='What it waits for, as a JSON object, such as \'{"value": "andrew"}\'.')
+        str | None,
+        Parameter(name="--json", help='What it waits for, as a JSON object, such as \'{"value": "andrew"}\'.'),
     ] = None,
 ) -> None:
     """Let a paused or suspended run go on.

@@ -38,7 +38,9 @@ def send(
     value: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     kind: Annotated[Kind, Parameter(name=["--type", "-t"], help="What VALUE is.")] = "str",
-    channel: Annotated[str | None, Parameter(name=["--channel", "-c"], help="The channel; by default the type's.")] = None,
+    channel: Annotated[
+        str | None, Parameter(name=["--channel", "-c"], help="The channel; by default the type's.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send a value to a run. It need not listen yet: the message waits.
@@ -52,7 +54,11 @@ def send(
     text = sys.stdin.read() if value == "-" else value
     metadata = sync.send_input(_read(text, kind), _run(run), key_prefix=channel)
     if as_json:
-        print(told.line({"key": metadata.key, "receiver": str(metadata.receiver), "sent_at": metadata.sent_at.isoformat()}))
+        print(
+            told.line(
+                {"key": metadata.key, "receiver": str(metadata.receiver), "sent_at": metadata.sent_at.isoformat()}
+            )
+        )
     else:
         print(metadata.key)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
-from flowchan.broker.outbox import Sent, log_failure
+from flowchan.broker.sent import Sent, log_failure
 from flowchan.context import calls_are_async, current_run
 from flowchan.errors import InvalidKeyError
 from flowchan.input.body import body_of_value, fingerprint, is_made_for_a_type

@@ -60,7 +60,9 @@ async def question(broker: Broker, run: FlowRun) -> Question:
     """
     state = run.state
     if state is None or not state.is_paused():
-        raise NotPausedError(f"Run {run.id} is not paused: it is {state.name if state else 'of no state'!r}.", now=state)
+        raise NotPausedError(
+            f"Run {run.id} is not paused: it is {state.name if state else 'of no state'!r}.", now=state
+        )
     keyset = keyset_from_paused_state(state)
     key = keys.inputs(broker.settings.namespace, keys.run_id(run.id))
     schema, description = await broker.fetch(key, [keyset["schema"], keyset["description"]])

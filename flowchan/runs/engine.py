@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowchan import bridge
@@ -80,27 +81,40 @@ def run_flow(
 def _executed(
     flow: Flow[..., Any], execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Steps[State]:
-    yield from _hooks(flow.on_running, flow, execution.run, execution.state)
+    error: BaseException | None
+    try:
+        yield from _hooks(flow.on_running, flow, execution.run, execution.state)
+        state, error = yield from _attempts(flow, execution, args, kwargs)
+    except (SuspendRun, AbandonRun, GeneratorExit):
+        execution.over()
+        raise
+    except BaseException as raised:  # noqa: BLE001 - a hook, or the wait for another attempt, was ended from outside
+        state, error = _state_after(flow, execution, None, raised), raised
+    result = _kept(state) if state.is_completed() else {}
+    state = yield Ask(lambda broker: execution.end(broker, state, fields=result))
+    yield from _hooks(_hooks_for(flow, state), flow, execution.run, state)
+    if error is not None and not isinstance(error, Exception) and not _is_told(execution, error):
+        raise error
+    return state
+
+
+def _attempts(
+    flow: Flow[..., Any], execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Ask | Do, Any, tuple[State, BaseException | None]]:
+    """Call the function as often as it may be tried; what came of the last call."""
     while True:
         state, error = yield from _attempt(flow, execution, args, kwargs)
         if isinstance(error, (SuspendRun, AbandonRun, GeneratorExit)):
-            execution.over()
             raise error
         if not state.is_failed() or isinstance(error, FlowPauseTimeout) or execution.failures >= flow.retries:
-            break
+            return state, error
         try:
             yield from _again(flow, execution, state)
         except IllegalTransition as refused:
             # It was cancelled meanwhile, or is another's: what the broker knows holds.
-            state = refused.now if refused.now is not None and refused.now.is_cancelled() else Cancelled(message=str(refused))
-            error = None
-            break
-    result = _kept(state) if state.is_completed() else {}
-    state = yield Ask(lambda broker: execution.end(broker, state, fields=result))
-    yield from _hooks(_hooks_for(flow, state), flow, execution.run, state)
-    if error is not None and not isinstance(error, (Exception, StopRun)):
-        raise error
-    return state
+            if refused.now is not None and (refused.now.is_cancelled() or refused.now.is_cancelling()):
+                raise CancelRun(f"Run {execution.run.id} was cancelled.") from None
+            raise AbandonRun(str(refused)) from None
 
 
 def _attempt(
@@ -122,7 +136,7 @@ def _attempt(
     timer = _timer(flow, execution)
     try:
         try:
-            with prints_logged() if flow.log_prints else contextlib.nullcontext():
+            with contextlib.nullcontext() if flow.log_prints is None else prints_logged(flow.log_prints):
                 value = yield Do(call)
             interrupt.settle()
         finally:
@@ -138,16 +152,22 @@ def _attempt(
     if interrupt.reason is not None and not isinstance(error, Exception):
         # However it left: as a cancelled task, by KeyboardInterrupt, or in spite of it all with a result.
         error = interrupt.reason
-    return _state_after(flow, value, error), error
+    return _state_after(flow, execution, value, error), error
 
 
-def _state_after(flow: Flow[..., Any], value: Any, error: BaseException | None) -> State:
+def _is_told(execution: Execution, error: BaseException) -> bool:
+    """Whether the run itself was told to stop. What was raised in its thread by its class alone is for a run around it."""
+    return isinstance(error, StopRun) and (error is execution.interrupt.reason or bool(error.args))
+
+
+def _state_after(flow: Flow[..., Any], execution: Execution, value: Any, error: BaseException | None) -> State:
     if error is None:
-        return value if isinstance(value, State) else Completed(data=value)
-    if isinstance(error, TimedOut):
+        return value if isinstance(value, State) and value.is_final() else Completed(data=value)
+    is_told = _is_told(execution, error)
+    if is_told and isinstance(error, TimedOut):
         text = f"Flow run exceeded timeout of {flow.timeout_seconds:g} second(s)."
         return Failed(name="TimedOut", message=text, data=TimeoutError(text))
-    if isinstance(error, CancelRun):
+    if is_told and isinstance(error, CancelRun):
         return Cancelled(message="The run was told to stop.", data=RunCancelled(str(error)))
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, Exception):
@@ -166,9 +186,31 @@ def _again(flow: Flow[..., Any], execution: Execution, failed: State) -> Steps[N
     waiting = Scheduled(name="AwaitingRetry", message=text)
     yield Ask(lambda broker: execution.become(broker, waiting, counts=("failures",)))
     if delay:
-        yield Do(lambda: asyncio.sleep(delay) if flow.is_async else time.sleep(delay))
+        yield from _waiting(flow, execution, delay)
     running = Running(name="Retrying", message=failed.message)
     yield Ask(lambda broker: execution.become(broker, running, counts=("run_count",)))
+
+
+def _waiting(flow: Flow[..., Any], execution: Execution, seconds: float) -> Steps[None]:
+    """Let time pass. Raises what the run is told meanwhile."""
+    interrupt = execution.interrupt
+
+    def call() -> Any:
+        interrupt.enter(is_async=flow.is_async)
+        # On the bridge, for there it can be interrupted whatever thread waits.
+        return asyncio.sleep(seconds) if flow.is_async else bridge.call(lambda _: asyncio.sleep(seconds))
+
+    try:
+        try:
+            yield Do(call)
+            interrupt.settle()
+        finally:
+            interrupt.leave()
+    except BaseException:
+        if interrupt.reason is None:
+            raise
+    if interrupt.reason is not None:
+        raise interrupt.reason
 
 
 def _hooks(hooks: Iterable[Callable[..., Any]], flow: Flow[..., Any], run: FlowRun, state: State | None) -> Steps[None]:
@@ -176,14 +218,21 @@ def _hooks(hooks: Iterable[Callable[..., Any]], flow: Flow[..., Any], run: FlowR
 
         def call(hook: Callable[..., Any] = hook) -> Any:
             answer = hook(flow, run, state)
-            if inspect.iscoroutine(answer) and not flow.is_async:
-                return bridge.call(lambda _: answer)
-            return answer
+            return _ended(answer) if inspect.iscoroutine(answer) and not flow.is_async else answer
 
         try:
             yield Do(call)
         except Exception:
             logger.exception("A hook of flow %r failed: %s.", flow.name, getattr(hook, "__name__", type(hook).__name__))
+
+
+def _ended(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine of a user returns, in sync code: on a loop of its own, which it may block."""
+    if _running_loop() is None:
+        return asyncio.run(coroutine)
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(context.run, asyncio.run, coroutine).result()
 
 
 def _hooks_for(flow: Flow[..., Any], state: State) -> list[Callable[..., Any]]:

@@ -62,15 +62,17 @@ class Execution:
 
     @property
     def is_subflow(self) -> bool:
-        """Whether another run called it."""
-        return self.run.parent_id is not None
+        """Whether another run called it in its own process; one that asked a deployment for it did not."""
+        return self.run.parent_id is not None and not self.is_handed
 
     async def begin(self, broker: Broker, state: State, fields: Mapping[str, bytes], parameters: bytes | None) -> None:
         """Let the broker know of the run, and that it runs."""
         if self._keeper is None:
             await self.become(broker, state, counts=("run_count",))
         else:
-            change = Change(state, holder=self.holder, lease=broker.settings.lease, fields=fields, counts=("run_count",))
+            change = Change(
+                state, holder=self.holder, lease=broker.settings.lease, fields=fields, counts=("run_count",)
+            )
             self.entry = await store.begin(broker, self.run, change, parameters)
             self.run.state = self.state = state
             self._keeper.add(self.key, self.told)
@@ -125,8 +127,8 @@ class Execution:
         self._asked = 0
         self._keys.clear()
 
-    def pause_key(self, given: str | None) -> tuple[str, bool]:
-        """The key of the next pause, and whether an earlier execution may have had the answer to it.
+    def pause_key(self, given: str | None) -> tuple[str, bool, bool]:
+        """The key of the next pause; whether it was asked under before, maybe; and whether that answer would do.
 
         Pauses are numbered, so that a function that is called again finds its answers. One that asks again under a
         key of its own does not want the answer that it has had.
@@ -135,7 +137,7 @@ class Execution:
         key = given or str(self._asked)
         is_new = key not in self._keys
         self._keys.add(key)
-        return key, is_new and not self.is_first
+        return key, not (is_new and self.is_first), is_new and not self.is_first
 
     def told(self, kind: str) -> None:
         """The run has a state of this type; an empty text: it is another's, or nobody's. From any thread."""
@@ -149,6 +151,7 @@ class Execution:
         else:
             reason = AbandonRun(f"Run {self.run.id} is executed here no more.")
         self.interrupt.strike(reason)
+
 
 def is_same_run(run: UUID | str, other: UUID | str) -> bool:
     """Whether two IDs are of one run."""

@@ -51,7 +51,9 @@ def arguments_of(fn: Callable[..., Any], parameters: dict[str, Any]) -> tuple[tu
     return tuple(args), {**kwargs, **left}
 
 
-def validated(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+def validated(
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
     """The arguments, each made the type that it is annotated with.
 
     Raises:
@@ -65,7 +67,9 @@ def validated(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: 
             f"{_path(problem['loc'], names)}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        raise ParameterTypeError(f"Flow {name!r} was called with parameters that do not fit: {'; '.join(problems)}.") from None
+        raise ParameterTypeError(
+            f"Flow {name!r} was called with parameters that do not fit: {'; '.join(problems)}."
+        ) from None
     return inspect.signature(fn).bind(*args, **kwargs)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from flowchan.broker.broker import Broker
-from flowchan.errors import IllegalTransition, ObjectNotFound
+from flowchan.errors import IllegalTransition, ObjectNotFound, RunTakenOver
 from flowchan.run import FlowRun
 from flowchan.runs import store
 from flowchan.runs.store import Change
@@ -40,11 +40,17 @@ async def reap_one(broker: Broker, run: UUID | str) -> bool:
     """Settle a run if it is overdue; whether it was."""
     try:
         known = await store.read(broker, run)
-        change = _settled(known, broker.settings.lease, *await store.chances(broker, run))
+        why = f"Its process was not heard of for {broker.settings.lease:g} s."
+        change = _settled(known, why, *await store.chances(broker, run))
         if change is None or await store.change(broker, run, change) is None:
             return False
     except ObjectNotFound:
-        await broker.records.call("overdue runs", "ZREM", keys.due(broker.settings.namespace, keys.partition_tag(keys.run_id(run))), keys.run_id(run))
+        await broker.records.call(
+            "overdue runs",
+            "ZREM",
+            keys.due(broker.settings.namespace, keys.partition_tag(keys.run_id(run))),
+            keys.run_id(run),
+        )
         return False
     except IllegalTransition:
         return False  # somebody else was first, or it was heard of again
@@ -64,7 +70,29 @@ async def current(broker: Broker, run: UUID | str) -> FlowRun:
     return known
 
 
-def _settled(run: FlowRun, lease: float, retries: int, failures: int) -> Change | None:
+async def settle(broker: Broker, run: UUID | str, holder: str, why: str, *, has_begun: bool) -> State | None:
+    """Settle a run whose process has ended, and which its holder answers for; its state now, if it was changed.
+
+    ``has_begun`` says whether the process had heard of the run: if not, it may always be handed on.
+
+    Raises:
+        BrokerError: the broker cannot be told; it will be overdue.
+    """
+    while True:
+        try:
+            known = await store.read(broker, run)
+            change = _settled(known, why, *await store.chances(broker, run), has_begun=has_begun)
+            if change is None or known.state is None or known.state.type == "SUSPENDED":
+                return None
+            await store.change(broker, run, change._replace(holder=holder, overdue=False))
+        except (ObjectNotFound, RunTakenOver):
+            return None  # it is not the holder's any more
+        except IllegalTransition:
+            continue  # it was cancelled just now, perhaps
+        return change.state
+
+
+def _settled(run: FlowRun, why: str, retries: int, failures: int, *, has_begun: bool = False) -> Change | None:
     state = run.state
     assert state is not None  # noqa: S101 - it was read
     if state.is_final():
@@ -73,11 +101,10 @@ def _settled(run: FlowRun, lease: float, retries: int, failures: int) -> Change 
         return Change(not_resumed(), expected=state, overdue=True)
     if state.is_cancelling():
         return Change(Cancelled(message="Its process ended."), expected=state, overdue=True)
-    if run.deployment_id is not None and (state.is_pending() or failures < retries):
-        # A run that has not begun may always begin elsewhere.
-        text = f"The server that executed it was not heard of for {lease:g} s."
-        counts = () if state.is_pending() else ("failures",)
-        handed_on = Scheduled(name="HandedOn", message=text)
+    # An execution that has not begun is none that has failed.
+    has_begun = not (state.is_scheduled() or (state.is_pending() and not has_begun))
+    if run.deployment_id is not None and (not has_begun or failures < retries):
+        handed_on = Scheduled(name="HandedOn", message=why)
+        counts = ("failures",) if has_begun else ()
         return Change(handed_on, expected=state, overdue=True, deployment=run.deployment_id, counts=counts)
-    text = f"Its process was not heard of for {lease:g} s."
-    return Change(Crashed(message=text), expected=state, overdue=True)
+    return Change(Crashed(message=why), expected=state, overdue=True)

@@ -149,11 +149,11 @@ async def newest(
 ) -> list[FlowRun]:
     """The newest runs, at most ``limit``, newest first: those of some types of state, and of a flow, if these are given."""
     found: list[FlowRun] = []
-    before: int | None = None
+    before: tuple[int, str] | None = None
     while True:
         page = await broker.records.newest(max(limit, 64), before)
-        records = await broker.records.fetch_all([run for run, _ in page])
-        for (run, _), fields in zip(page, records, strict=True):
+        records = await broker.records.fetch_all([run for _, run in page])
+        for (_, run), fields in zip(page, records, strict=True):
             if "state" not in fields:
                 continue
             made = _run(run, fields)
@@ -162,7 +162,7 @@ async def newest(
                 found.append(made)
         if len(found) >= limit or len(page) < max(limit, 64):
             return found[:limit]
-        before = page[-1][1]
+        before = page[-1]
 
 
 class Following:

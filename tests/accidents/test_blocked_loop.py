@@ -192,7 +192,7 @@ async def test_a_loop_held_up_past_every_patience_keeps_its_connections(
     client: redis.Redis, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowchan.broker.lane._GRACE", 1.0)
-    monkeypatch.setattr("flowchan.broker.connect.REPLY_PATIENCE", 1.0)
+    monkeypatch.setattr("flowchan.broker.dialler.REPLY_PATIENCE", 1.0)
     async with receiver(timeout=20) as mine:
         await read_up_to_here(mine)
         (waiter,) = await waiting(streams, mine)

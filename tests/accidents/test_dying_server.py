@@ -269,7 +269,7 @@ async def test_a_network_that_swallows_everything_is_noticed_and_gone_round(
     streams: Streams,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flowchan.broker.connect.REPLY_PATIENCE", 0.3)
+    monkeypatch.setattr("flowchan.broker.dialler.REPLY_PATIENCE", 0.3)
     monkeypatch.setattr("flowchan.broker.lane._GRACE", 0.3)
     proxy = make_proxy(shared_server.socket)
     async with following(receiver(poll_interval=0.2), 60) as got:

@@ -10,8 +10,22 @@ from uuid import UUID
 from pydantic import BaseModel
 
 import flowchan
-from flowchan import Channels, RunInput, flow, get_run_logger, open_run, receive_input, send_input, sync
+from flowchan import (
+    Channels,
+    RunInput,
+    flow,
+    get_client,
+    get_run_logger,
+    open_run,
+    pause_flow_run,
+    receive_input,
+    resume_flow_run,
+    send_input,
+    suspend_flow_run,
+    sync,
+)
 from flowchan.context import FlowRun, get_run_context
+from flowchan.flow_runs import cancel_flow_run, wait_for_flow_run
 from flowchan.input import (
     AutomaticRunInput,
     FlowRunInput,
@@ -21,6 +35,7 @@ from flowchan.input import (
     keyset_from_base_key,
     run_input_subclass_from_type,
 )
+from flowchan.states import State
 
 
 class User(BaseModel):
@@ -204,6 +219,36 @@ def plain_signatures(run: UUID, keyset: Keyset, flag: bool) -> int | None:
     untold.next()
     number: int | None = sync.receive_input(int | None).next()
     return number
+
+
+async def runs_that_ask(run: UUID) -> None:
+    assert_type(await pause_flow_run(), None)
+    assert_type(await pause_flow_run(wait_for_input=str), str)
+    assert_type(await pause_flow_run(wait_for_input=User, timeout=None, key="user"), User)
+    assert_type(await pause_flow_run(NumberData.with_initial_data(number=3)), NumberData)
+    untold: int | None = await pause_flow_run(wait_for_input=int | None)
+    print(untold)
+    assert_type(await suspend_flow_run(wait_for_input=User), User)
+    assert_type(await suspend_flow_run(flow_run_id=run, timeout=10), None)
+    await resume_flow_run(run, {"name": "andrew"})
+    await resume_flow_run(str(run), User(name="andrew"))
+    assert_type(await cancel_flow_run(run), State)
+    assert_type(await wait_for_flow_run(run, timeout=3), FlowRun)
+    async with get_client() as client:
+        known = await client.read_flow_run(run)
+        assert_type(known, FlowRun)
+        assert_type(known.state, State | None)
+        assert_type(await client.read_flow_runs(state=["PAUSED"], flow="greeter"), list[FlowRun])
+        assert_type(await client.read_flow_run_states(run), list[State])
+
+
+def runs_that_ask_in_sync_code(run: UUID) -> None:
+    assert_type(sync.pause_flow_run(wait_for_input=str), str)
+    assert_type(sync.suspend_flow_run(wait_for_input=User), User)
+    sync.resume_flow_run(run)
+    assert_type(sync.cancel_flow_run(run), State)
+    assert_type(sync.wait_for_flow_run(run), FlowRun)
+    assert_type(sync.get_client().read_flow_run(run).name, str)
 
 
 def what_the_face_has() -> Callable[[str, UUID], Awaitable[RunInputMetadata]]:

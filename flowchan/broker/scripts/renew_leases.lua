@@ -1,7 +1,7 @@
 -- Keeps the runs that somebody executes from being overdue.
 -- KEYS: what is due in the partition; then, for each run, its record, its states, its inputs.
 -- ARGV: the holder; milliseconds that the lease is for; milliseconds that records are kept; the runs.
--- Returns for each run the type of its state; an empty string where another has it, or nobody.
+-- Returns for each run the type of its state; an empty string where it is lost: another has it, or nobody.
 local types = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -18,6 +18,8 @@ for i = 4, #ARGV do
                 end
             end
         end
+    elseif not known[1] and (known[2] == 'CANCELLED' or known[2] == 'SUSPENDED') then
+        types[#types + 1] = known[2] -- nobody has it any more, for that was done to it
     else
         types[#types + 1] = ''
     end

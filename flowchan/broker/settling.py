@@ -1,0 +1,70 @@
+"""After a loss: which of the sends that were under way have been stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowchan.broker.connection import Connection, Identity, Refusal
+from flowchan.broker.paging import next_page
+from flowchan.broker.refusals import PASSING
+from flowchan.broker.sent import Sent
+from flowchan.wire import keys
+
+_FIRST_PAGE = 4
+
+
+async def fence(connection: Connection, lost: Identity) -> None:
+    """End a lost connection at the server too: what it still holds of it would be stored after the look.
+
+    Raises:
+        Refusal: the server does not do so now.
+        ConnectionLost: this one was lost, too.
+    """
+    try:
+        # A server that was started anew counts anew, so the ID alone may be somebody else's.
+        about = await connection.call("CLIENT", "LIST", "ID", lost.id)
+        if f" name={lost.name} ".encode() in about:
+            await connection.call("CLIENT", "KILL", "ID", lost.id)
+    except Refusal as refusal:
+        if refusal.code in PASSING:
+            raise
+
+
+async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[str, keys.EntryId]:
+    """The entries of those messages that were stored, by message ID.
+
+    Raises:
+        Refusal, ConnectionLost: it could not be found out.
+    """
+    by_stream: dict[str, list[Sent]] = {}
+    for sent in doubtful:
+        by_stream.setdefault(sent.stream, []).append(sent)
+    stored: dict[str, keys.EntryId] = {}
+    for stream, those in by_stream.items():
+        stored |= await _stored(connection, stream, those)
+    return stored
+
+
+async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
+    """Those of one stream.
+
+    Looks from the end backwards until one of ours turns up that is older than all of them.
+    """
+    wanted = {sent.message_id.encode() for sent in doubtful}
+    first = min(sent.sequence for sent in doubtful)
+    ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
+    found: dict[str, keys.EntryId] = {}
+    end, count = "+", _FIRST_PAGE
+    while True:
+        page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
+        for entry_id, fields in page:
+            entry = dict(zip(fields[::2], fields[1::2], strict=False))
+            message_id = entry.get(b"id", b"")
+            if message_id in wanted:
+                found[message_id.decode()] = keys.EntryId.parse(entry_id)
+            elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
+                return found
+        if len(page) < count or len(found) == len(wanted):
+            return found
+        end = "(" + page[-1][0].decode()
+        count = next_page(count, page)
