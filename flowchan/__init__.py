@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowchan.channels import Channels
     from flowchan.client import get_client
     from flowchan.context import open_run, tags
+    from flowchan.deployments import serve
     from flowchan.flow_runs import pause_flow_run, resume_flow_run, suspend_flow_run
     from flowchan.flows import flow
     from flowchan.input import RunInput, receive_input, send_input
@@ -37,6 +38,7 @@ __all__ = [
     "receive_input",
     "resume_flow_run",
     "send_input",
+    "serve",
     "suspend_flow_run",
     "tags",
 ]
@@ -52,6 +54,7 @@ _ROOMS = {
     "receive_input": "flowchan.input",
     "resume_flow_run": "flowchan.flow_runs",
     "send_input": "flowchan.input",
+    "serve": "flowchan.deployments",
     "suspend_flow_run": "flowchan.flow_runs",
     "tags": "flowchan.context",
 }

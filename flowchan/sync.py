@@ -6,12 +6,13 @@ They block whatever runs in the calling thread. On a running event loop they hol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from flowchan import flow_runs
+from flowchan import deployments, flow_runs
 from flowchan.client import FlowchanClient as _FlowchanClient
 from flowchan.context import blocking, open_run
 from flowchan.flows import flow
@@ -314,6 +315,35 @@ def wait_for_flow_run(
         return cast("FlowRun", flow_runs.wait_for_flow_run(flow_run_id, timeout, poll_interval, log_states))
 
 
+def run_deployment(
+    name: UUID | str,
+    parameters: Mapping[str, Any] | None = None,
+    flow_run_name: str | None = None,
+    timeout: float | None = None,
+    poll_interval: float = 5,
+    tags: Iterable[str] | None = None,
+    idempotency_key: str | None = None,
+    as_subflow: bool = True,
+    scheduled_time: datetime | None = None,
+) -> FlowRun:
+    """As :func:`flowchan.deployments.run_deployment`."""
+    with blocking():
+        return cast(
+            "FlowRun",
+            deployments.run_deployment(
+                name,
+                parameters,
+                flow_run_name,
+                timeout,
+                poll_interval,
+                tags,
+                idempotency_key,
+                as_subflow,
+                scheduled_time,
+            ),
+        )
+
+
 class FlowchanClient(_FlowchanClient):
     """:class:`flowchan.client.FlowchanClient`, whose verbs block."""
 
@@ -356,6 +386,7 @@ __all__ = [
     "pause_flow_run",
     "receive_input",
     "resume_flow_run",
+    "run_deployment",
     "send_input",
     "suspend_flow_run",
     "wait_for_flow_run",

@@ -17,8 +17,10 @@ _COMMANDS = {
     "doctor": "flowchan.cli.doctor:doctor",
     "listen": "flowchan.cli.listen:listen",
     "resume": "flowchan.cli.resume:resume",
+    "run": "flowchan.cli.run:run",
     "runs": "flowchan.cli.runs:runs",
     "send": "flowchan.cli.send:send",
+    "serve": "flowchan.cli.serve:serve",
     "show": "flowchan.cli.show:show",
 }
 

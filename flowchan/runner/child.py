@@ -1,0 +1,229 @@
+"""The process of one run: it imports the code, waits to be told of a run, executes it, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from flowchan import bridge
+from flowchan.broker.broker import Broker, broker_of_this_loop
+from flowchan.dual import in_async, in_sync
+from flowchan.errors import IllegalTransition, ParameterBindError, StopRun
+from flowchan.runner.entry import Entry, load
+from flowchan.runs import store
+from flowchan.runs.engine import Handed, run_flow
+from flowchan.runs.execution import Execution
+from flowchan.runs.parameters import arguments_of
+from flowchan.runs.store import Change
+from flowchan.settings import Settings, chosen
+from flowchan.states import Failed
+
+if TYPE_CHECKING:
+    from flowchan.flows import Flow
+    from flowchan.run import FlowRun
+
+logger = logging.getLogger(__name__)
+
+_LONGEST = 1 << 16
+
+
+class Control:
+    """The line to the server: what it says is heard at once, whatever the run does.
+
+    Guarantees: when the server has died, this process ends on the spot, with all that it has started in its session:
+    by then the run is somebody else's, or will be.
+    """
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._execution: Execution | None = None
+        self._told: str | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, name="flowchan-control", daemon=True).start()
+
+    def hear(self) -> dict[str, Any]:
+        """The next thing that is to be done."""
+        return self._heard.get()
+
+    def say(self, **what: Any) -> None:
+        """Tell the server."""
+        with contextlib.suppress(OSError):  # it has died, and the other thread ends this process
+            self._line.sendall(json.dumps(what).encode() + b"\n")
+
+    def attach(self, execution: Execution) -> None:
+        """Have an execution told what is done to its run."""
+        with self._lock:
+            self._execution = execution
+            told = self._told
+        if told is not None:
+            execution.told(told)
+
+    def _listen(self) -> None:
+        rest = b""
+        while True:
+            try:
+                data = self._line.recv(_LONGEST)
+            except OSError:
+                data = b""
+            if not data:
+                _end_all()
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                what = json.loads(line)
+                if "told" in what:
+                    self._be_told(what["told"])
+                else:
+                    self._heard.put(what)
+
+    def _be_told(self, kind: str) -> None:
+        with self._lock:
+            self._told = kind
+            execution = self._execution
+        if execution is not None:
+            execution.told(kind)
+
+
+def main() -> None:
+    """Be such a process. The last argument is the number of the socket on which the server speaks."""
+    line = socket.socket(fileno=int(sys.argv[-1]))
+    os.set_inheritable(line.fileno(), False)
+    # Whatever the server's own shell made of it: this is how a function is interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    control = Control(line)
+    setup = control.hear()
+    sys.argv[:] = setup["argv"]
+    with chosen(Settings.model_validate(setup["settings"])), asyncio.Runner() as runner:
+        flows, problems = _loaded({name: Entry(*entry) for name, entry in setup["entries"].items()})
+        _warm(runner, flows)
+        control.say(ready={"problems": problems, "files": _files()})
+        given = control.hear()
+        control.say(begun=True)
+        try:
+            _execute(runner, flows[given["deployment"]], given, control)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            control.say(over=True)
+
+
+def _loaded(entries: dict[str, Entry]) -> tuple[dict[str, Flow[..., Any]], dict[str, str]]:
+    flows: dict[str, Flow[..., Any]] = {}
+    problems: dict[str, str] = {}
+    shown: set[str] = set()
+    for name, entry in entries.items():
+        try:
+            flows[name] = load(entry)
+        except BaseException as error:  # noqa: BLE001 - whatever code does when it is imported, sys.exit() too
+            problems[name] = _told_of(error)
+            if problems[name] not in shown:
+                shown.add(problems[name])
+                traceback.print_exception(error)
+    return flows, problems
+
+
+def _told_of(error: BaseException) -> str:
+    """An import's error in a line: its kind, its text, and where it was raised."""
+    text = traceback.format_exception_only(error)[-1].strip()
+    place: TracebackType | None = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if isinstance(error, LookupError) or place is None:
+        return text
+    return f"{text} ({Path(place.tb_frame.f_code.co_filename).name}, line {place.tb_lineno})"
+
+
+def _files() -> dict[str, tuple[int, int]]:
+    """The user's own files that were imported, each with when it was changed and how large it is.
+
+    When one changes, a process that has imported it is no use any more.
+    """
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    own = str(Path(__file__).parents[1])
+    found: dict[str, tuple[int, int]] = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if not path or any(Path(path).is_relative_to(folder) for folder in (*installed, own) if folder):
+            continue
+        with contextlib.suppress(OSError):
+            about = os.stat(path)  # noqa: PTH116 - hundreds of them
+            found[path] = about.st_mtime_ns, about.st_size
+    return found
+
+
+def _warm(runner: asyncio.Runner, flows: dict[str, Flow[..., Any]]) -> None:
+    """Have the connections made that the runs will use first."""
+
+    async def greet(broker: Broker) -> None:
+        await broker.records.call("a greeting", "PING")
+
+    async def greet_here(settings: Settings) -> None:
+        await greet(broker_of_this_loop(settings))
+
+    from flowchan.settings import current_settings  # noqa: PLC0415 - the ones that were chosen
+
+    with contextlib.suppress(ConnectionError):  # the run will say so
+        kinds = {flow.is_async for flow in flows.values()}
+        if True in kinds:
+            runner.run(greet_here(current_settings()))
+        if False in kinds:
+            bridge.call(greet)
+
+
+def _execute(runner: asyncio.Runner, flow: Flow[..., Any], given: dict[str, Any], control: Control) -> None:
+    run_id, holder = given["run"], given["holder"]
+
+    async def known(broker: Broker) -> tuple[FlowRun, int]:
+        run = await store.read(broker, run_id)
+        _, failures = await store.chances(broker, run_id)
+        return run, failures
+
+    async def failed(broker: Broker, error: ParameterBindError) -> None:
+        await store.change(broker, run_id, Change(Failed(message=str(error)), holder=holder))
+
+    async def executed() -> None:
+        from flowchan.settings import current_settings  # noqa: PLC0415 - as above
+
+        broker = broker_of_this_loop(current_settings())
+        run, failures = await known(broker)
+        try:
+            args, kwargs = arguments_of(flow.fn, run.parameters or {})
+            await in_async(run_flow(flow, args, kwargs, Handed(run, holder, failures, control.attach)))
+        except ParameterBindError as error:
+            await failed(broker, error)
+
+    try:
+        if flow.is_async:
+            runner.run(executed())
+            return
+        run, failures = bridge.call(known)
+        try:
+            args, kwargs = arguments_of(flow.fn, run.parameters or {})
+            in_sync(run_flow(flow, args, kwargs, Handed(run, holder, failures, control.attach)))
+        except ParameterBindError as error:
+            message = error
+            bridge.call(lambda broker: failed(broker, message))
+    except StopRun:
+        return  # suspended, or somebody else's: either way it has been said
+    except IllegalTransition as refused:
+        logger.warning("Run %s is not executed: %s", run_id, refused)
+
+
+def _end_all() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
