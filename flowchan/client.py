@@ -48,7 +48,7 @@ class FlowchanClient:
             ValueError: there is no such type of state.
         """
         kinds = _types(state)
-        return asked(lambda broker: store.newest(broker, limit, kinds, flow))
+        return asked(lambda broker: reaper.newest(broker, limit, kinds, flow))
 
     def read_flow_run_states(self, flow_run_id: UUID | str) -> Awaitable[list[State]]:
         """All states that a run has had, oldest first; an empty list for a run that is not known."""

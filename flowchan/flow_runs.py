@@ -180,7 +180,7 @@ def resume_flow_run(flow_run_id: UUID | str, run_input: Mapping[str, Any] | Base
         FlowPauseTimeout: it waited in vain, and has failed.
     """
     if isinstance(run_input, BaseModel):
-        run_input = run_input.model_dump(mode="json", by_alias=False, round_trip=True)
+        run_input = run_input.model_dump(mode="json", by_alias=True, round_trip=True)
     if run_input is not None and not isinstance(run_input, Mapping):
         raise TypeError(f"run_input is a dict of the fields that the run waits for, not {type(run_input).__name__}.")
     keys.run_id(flow_run_id)

@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import io
 import logging
+import sys
 import threading
 from collections.abc import Callable, Generator, MutableMapping
 from contextvars import ContextVar
@@ -35,6 +36,15 @@ def get_run_logger() -> RunLogger:
     _show()
     known = {"flow_run_id": str(run.id), "flow_run_name": run.name, "flow_name": run.flow_name or ""}
     return RunLogger(_RUNS, known)
+
+
+def announce() -> None:
+    """Have the current run's beginning logged; a person at a terminal sees it, to know what it can be spoken to by."""
+    if _RUNS.level == logging.NOTSET and not _RUNS.hasHandlers() and sys.stderr is not None and sys.stderr.isatty():
+        _show()
+    if _RUNS.isEnabledFor(logging.INFO) and _RUNS.hasHandlers():
+        run = get_run_context().flow_run
+        get_run_logger().info("Created flow run %r for flow %r", run.name, run.flow_name)
 
 
 @contextlib.contextmanager
@@ -88,6 +98,7 @@ def _show() -> None:
         )
     )
     _RUNS.addHandler(handler)
-    _RUNS.setLevel(logging.INFO)
+    if _RUNS.level == logging.NOTSET:
+        _RUNS.setLevel(logging.INFO)
     # A handler on the root logger that the program adds later would show each line twice.
     _RUNS.propagate = False

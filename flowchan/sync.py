@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from flowchan import deployments, flow_runs
+from flowchan.blocks.system import JSON as _JSON
 from flowchan.client import FlowchanClient as _FlowchanClient
 from flowchan.context import blocking, open_run
 from flowchan.flows import flow
@@ -368,12 +369,34 @@ class FlowchanClient(_FlowchanClient):
             return cast("list[State]", super().read_flow_run_states(flow_run_id))
 
 
+class JSON(_JSON):
+    """:class:`flowchan.blocks.system.JSON`, whose verbs block."""
+
+    @classmethod
+    def load(cls, name: str) -> Self:  # type: ignore[override]
+        """As there."""
+        with blocking():
+            return cast("Self", super().load(name))
+
+    def save(self, name: str, overwrite: bool = False) -> None:  # type: ignore[override]
+        """As there."""
+        with blocking():
+            super().save(name, overwrite)
+
+    @classmethod
+    def delete(cls, name: str) -> None:  # type: ignore[override]
+        """As there."""
+        with blocking():
+            super().delete(name)
+
+
 def get_client() -> FlowchanClient:
     """As :func:`flowchan.get_client`."""
     return FlowchanClient()
 
 
 __all__ = [
+    "JSON",
     "AutomaticRunInput",
     "FlowchanClient",
     "InputReceiver",

@@ -37,7 +37,7 @@ NAMES = {
     "flowchan.sync": {
         *("AutomaticRunInput", "FlowchanClient", "InputReceiver", "RunInput", "receive_input", "send_input"),
         *("cancel_flow_run", "pause_flow_run", "resume_flow_run", "suspend_flow_run", "wait_for_flow_run"),
-        *("flow", "get_client", "get_run_logger", "open_run", "run_deployment"),
+        *("JSON", "flow", "get_client", "get_run_logger", "open_run", "run_deployment"),
     },
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from flowchan import bridge, flow, receive_input, sync
@@ -59,6 +60,7 @@ def demo() -> None:
     The two processes meet at a server that flowchan starts for you, or at the one that FLOWCHAN_URL names.
     """
     terminal.prepare()
+    logging.getLogger("flowchan.flow_runs").setLevel(logging.CRITICAL)  # this one talks to a person; errors are told in a line
     bridge.call(lambda _: echo())  # before anybody has typed anything, for this is where a missing broker is noticed
     with Peer("greeter", __name__) as peer:
         if terminal.is_a_person():

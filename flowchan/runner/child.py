@@ -13,9 +13,10 @@ import socket
 import sys
 import sysconfig
 import threading
+import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flowchan import bridge
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LONGEST = 1 << 16
+_GRAIN = 10_000_000
+"""Nanoseconds by which a file system's clock may be behind."""
 
 
 class Control:
@@ -107,9 +110,11 @@ def main() -> None:
     setup = control.hear()
     sys.argv[:] = setup["argv"]
     with chosen(Settings.model_validate(setup["settings"])), asyncio.Runner() as runner:
-        flows, problems = _loaded({name: Entry(*entry) for name, entry in setup["entries"].items()})
+        entries = {name: Entry(*entry) for name, entry in setup["entries"].items()}
+        begun = time.time_ns()
+        flows, problems = _loaded(entries)
         _warm(runner, flows)
-        control.say(ready={"problems": problems, "files": _files()})
+        control.say(ready={"problems": problems, "files": _files(entries.values(), begun)})
         given = control.hear()
         control.say(begun=True)
         try:
@@ -139,29 +144,33 @@ def _loaded(entries: dict[str, Entry]) -> tuple[dict[str, Flow[..., Any]], dict[
 def _told_of(error: BaseException) -> str:
     """An import's error in a line: its kind, its text, and where it was raised."""
     text = traceback.format_exception_only(error)[-1].strip()
-    place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if isinstance(error, LookupError) or place is None:
+    if isinstance(error, LookupError):
         return text
-    return f"{text} ({Path(place.tb_frame.f_code.co_filename).name}, line {place.tb_lineno})"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text} ({Path(error.filename).name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else text
 
 
-def _files() -> dict[str, tuple[int, int]]:
+def _files(entries: Iterable[Entry], since: int) -> dict[str, tuple[int, int]]:
     """The user's own files that were imported, each with when it was changed and how large it is.
 
-    When one changes, a process that has imported it is no use any more.
+    When one changes, a process that has imported it is no use any more. One that was changed while it was imported
+    (``since`` is when that began, in nanoseconds) counts as changed: nobody knows what was read of it.
     """
     installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    own = str(Path(__file__).parents[1])
+    others = tuple(f"{folder}{os.sep}" for folder in (*installed, str(Path(__file__).parents[1])) if folder)
+    paths = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    paths |= {entry.place for entry in entries if entry.is_file}
+    now = time.time_ns()
     found: dict[str, tuple[int, int]] = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if not path or any(Path(path).is_relative_to(folder) for folder in (*installed, own) if folder):
+    for path in paths:
+        if not path or path.startswith(others):
             continue
         with contextlib.suppress(OSError):
             about = os.stat(path)  # noqa: PTH116 - hundreds of them
-            found[path] = about.st_mtime_ns, about.st_size
+            doubtful = since - _GRAIN <= about.st_mtime_ns <= now
+            found[path] = (0, 0) if doubtful else (about.st_mtime_ns, about.st_size)
     return found
 
 

@@ -21,6 +21,7 @@ from flowchan.runs.keeper import Keeper
 from flowchan.runs.store import Change
 from flowchan.settings import Settings
 from flowchan.states import Failed, Pending, StateType
+from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,17 @@ class CodeError(RuntimeError):
 
 
 class Execution:
-    """A run that this server has taken, and the process that executes it."""
+    """A run that this server has taken, and the process that executes it.
 
-    def __init__(self, run: str, place: Place, process: Process) -> None:
+    It has a holder and a keeper of its own: a run that was suspended and resumed may be this server's again before the
+    process that suspended it has ended.
+    """
+
+    def __init__(self, run: str, place: Place, process: Process, keeper: Keeper) -> None:
         self.run = run
         self.place = place
         self.process = process
+        self.keeper = keeper
         self.killer: asyncio.TimerHandle | None = None
 
 
@@ -77,7 +83,6 @@ class Server:
         self._limit = limit
         self._told = told
         self._began = began
-        self._holder = secrets.token_hex(8)
         self._changed = asyncio.Event()
         self._executions: dict[Process, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +120,6 @@ class Server:
         """
         self._loop = asyncio.get_running_loop()
         self._broker: Broker = broker_of_this_loop(self._settings)
-        self._keeper = Keeper(self._settings, self._loop, self._holder)
         self._pool = Pool(self._loop, Setup(self._settings, self._entries), self._changed.set)
         self._requests = Requests(self._broker, list(self._entries), self._changed)
         try:
@@ -144,7 +148,6 @@ class Server:
                 if task.get_name() != "settling":
                     task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._keeper.stop()
 
     async def _ready(self) -> None:
         while self._pool.problems is None:
@@ -183,10 +186,10 @@ class Server:
 
     async def _take(self, place: Place, spare: Process) -> bool:
         deployment, tag = place
-        state = Pending()
+        state, holder = Pending(), secrets.token_hex(8)
         told = str(state.id), state.model_dump_json(exclude_none=True).encode(), state.type.value
         try:
-            taken = await self._broker.records.take(deployment, tag, self._holder, self._settings.lease, told)
+            taken = await self._broker.records.take(deployment, tag, holder, self._settings.lease, told)
         except BrokerError as error:
             logger.warning("A request could not be taken: %s", error)
             self._loop.call_later(_PAUSE, self._changed.set)
@@ -195,20 +198,21 @@ class Server:
         if taken.run is None:
             return True
         if deployment in spare.problems:
-            self._settle(self._fail(taken.run, spare.problems[deployment]))
+            self._settle(self._fail(taken.run, holder, spare.problems[deployment]))
         elif not spare.is_ready:  # it has died meanwhile
-            self._settle(self._hand_back(taken.run, "The process that was to execute it died.", has_begun=False))
+            why = "The process that was to execute it died."
+            self._settle(self._hand_back(taken.run, holder, why, has_begun=False))
         else:
             self._pool.give(spare)
-            self._begin(Execution(taken.run, place, spare))
+            self._begin(Execution(taken.run, place, spare, Keeper(self._settings, self._loop, holder)))
         return True
 
     def _begin(self, execution: Execution) -> None:
         process = execution.process
         self._executions[process] = execution
         process.heard_by(self._look)
-        self._keeper.add(execution.run, lambda kind: self._be_told(execution, kind))
-        process.give(execution.place[0], execution.run, self._holder)
+        execution.keeper.add(execution.run, lambda kind: self._be_told(execution, kind))
+        process.give(execution.place[0], execution.run, execution.keeper.holder)
 
     # --- what becomes of runs ------------------------------------------------------------------------
 
@@ -228,28 +232,30 @@ class Server:
             return
         if process.exit_code is None:
             if process.is_over:
-                self._keeper.remove(execution.run)
+                execution.keeper.stop()
                 self._kill_later(execution)  # a thread that user code has left behind, perhaps
             return
         del self._executions[process]
         if execution.killer is not None:
             execution.killer.cancel()
-        self._keeper.remove(execution.run)
+        execution.keeper.stop()
         why = "The server was stopped." if self._is_stopped else f"Its process ended: {how_it_ended(process.exit_code)}."
-        self._settle(self._hand_back(execution.run, why, has_begun=process.has_begun))
+        self._settle(self._hand_back(execution.run, execution.keeper.holder, why, has_begun=process.has_begun))
         self._changed.set()
 
-    async def _hand_back(self, run: str, why: str, *, has_begun: bool) -> None:
-        state = await reaper.settle(self._broker, run, self._holder, why, has_begun=has_begun)
+    async def _hand_back(self, run: str, holder: str, why: str, *, has_begun: bool) -> None:
+        state = await reaper.settle(self._broker, run, holder, why, has_begun=has_begun)
         if state is not None:
             logger.warning("Run %s is %s.", run, state)
+        # Each execution has one: it would be kept for as long as the run.
+        await self._broker.records.call(f"run {run}", "UNLINK", keys.control(self._settings.namespace, holder))
 
-    async def _fail(self, run: str, problem: str) -> None:
+    async def _fail(self, run: str, holder: str, problem: str) -> None:
         state = Failed(message=f"The flow's code could not be imported: {problem}.")
         try:
-            await store.change(self._broker, run, Change(state, holder=self._holder))
+            await store.change(self._broker, run, Change(state, holder=holder))
         except (ObjectNotFound, IllegalTransition):
-            await reaper.settle(self._broker, run, self._holder, state.message or "", has_begun=True)  # it was cancelled just now
+            await reaper.settle(self._broker, run, holder, state.message or "", has_begun=True)  # it was cancelled just now
         logger.warning("Run %s is %s.", run, state)
 
     def _settle(self, work: Coroutine[Any, Any, None]) -> None:

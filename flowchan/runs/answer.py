@@ -31,7 +31,7 @@ def checked(run: UUID | str, run_input: Mapping[str, Any] | None, schema: bytes 
         return b"{}"
     try:
         answer: Any = pydantic_core.to_jsonable_python(given)
-        text = json.dumps(answer, allow_nan=False).encode()
+        text = json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError) as error:
         raise _invalid(run, "", f"it is nothing that JSON has a form for ({type(error).__name__}).") from None
     if len(text) > limit:

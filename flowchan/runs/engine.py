@@ -25,7 +25,7 @@ from flowchan.errors import (
     SuspendRun,
 )
 from flowchan.input.body import body_of_value
-from flowchan.logging import get_run_logger, prints_logged
+from flowchan.logging import announce, get_run_logger, prints_logged
 from flowchan.run import FlowRun
 from flowchan.runs import parameters
 from flowchan.runs.execution import Execution
@@ -75,6 +75,8 @@ def run_flow(
     with within(context):
         running, body = Running(), parameters.stored(given)
         yield Ask(lambda broker: execution.begin(broker, running, _known(flow), body))
+        if handed is None and run.parent_id is None:
+            announce()
         return (yield from _executed(flow, execution, args, kwargs))
 
 

@@ -11,7 +11,7 @@ from flowchan.errors import IllegalTransition, ObjectNotFound, RunTakenOver
 from flowchan.run import FlowRun
 from flowchan.runs import store
 from flowchan.runs.store import Change
-from flowchan.states import Cancelled, Crashed, Failed, Scheduled, State
+from flowchan.states import Cancelled, Crashed, Failed, Scheduled, State, StateType
 from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,14 @@ async def current(broker: Broker, run: UUID | str) -> FlowRun:
     if is_overdue and await reap_one(broker, run):
         return await store.read(broker, run)
     return known
+
+
+async def newest(
+    broker: Broker, limit: int, state: frozenset[StateType] | None = None, flow: str | None = None
+) -> list[FlowRun]:
+    """As :func:`store.newest`; runs that are overdue are settled first."""
+    await reap(broker)
+    return await store.newest(broker, limit, state, flow)
 
 
 async def settle(broker: Broker, run: UUID | str, holder: str, why: str, *, has_begun: bool) -> State | None:

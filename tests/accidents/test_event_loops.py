@@ -327,6 +327,7 @@ def are_stored(count, run="r"):
     key = keys.stream(os.environ["FLOWCHAN_NAMESPACE"], run, "numbers")
     with redis.Redis.from_url(os.environ["FLOWCHAN_URL"]) as client:
         eventually(lambda: client.xlen(key) == count)
+        client.ping()  # the server's next turn: by then its answers to others are out
 
 def run(main):
     with asyncio.Runner(loop_factory=new_loop) as runner:
