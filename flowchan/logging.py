@@ -15,6 +15,7 @@ from typing import Any
 from flowchan.context import get_run_context
 
 _RUNS = logging.getLogger("flowchan.flow_runs")
+_ENGINE = logging.getLogger("flowchan.engine")
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
@@ -33,18 +34,18 @@ def get_run_logger() -> RunLogger:
         MissingRunError: the caller is in no run.
     """
     run = get_run_context().flow_run
-    _show()
+    _show(_RUNS, "Flow run %(flow_run_name)r")
     known = {"flow_run_id": str(run.id), "flow_run_name": run.name, "flow_name": run.flow_name or ""}
     return RunLogger(_RUNS, known)
 
 
 def announce() -> None:
     """Have the current run's beginning logged; a person at a terminal sees it, to know what it can be spoken to by."""
-    if _RUNS.level == logging.NOTSET and not _RUNS.hasHandlers() and sys.stderr is not None and sys.stderr.isatty():
-        _show()
-    if _RUNS.isEnabledFor(logging.INFO) and _RUNS.hasHandlers():
+    if sys.stderr is not None and sys.stderr.isatty():
+        _show(_ENGINE, "%(name)s")
+    if _ENGINE.isEnabledFor(logging.INFO) and _ENGINE.hasHandlers():
         run = get_run_context().flow_run
-        get_run_logger().info("Created flow run %r for flow %r", run.name, run.flow_name)
+        _ENGINE.info("Created flow run %r for flow %r", run.name, run.flow_name)
 
 
 @contextlib.contextmanager
@@ -86,19 +87,17 @@ def _patch_print() -> None:
     builtins.print = logged
 
 
-def _show() -> None:
-    # The lines are the flow's own words, which its author expects to read. What the library has to say goes
-    # where the program's logging sends it.
-    if _RUNS.hasHandlers():
+def _show(logger: logging.Logger, who: str) -> None:
+    # The lines are the flow's own words, which its author expects to read, and how it is called. What else the
+    # library has to say goes where the program's logging sends it.
+    if logger.hasHandlers():
         return
     handler = logging.StreamHandler()
     handler.setFormatter(
-        logging.Formatter(
-            "%(asctime)s.%(msecs)03d | %(levelname)-7s | Flow run %(flow_run_name)r - %(message)s", "%H:%M:%S"
-        )
+        logging.Formatter(f"%(asctime)s.%(msecs)03d | %(levelname)-7s | {who} - %(message)s", "%H:%M:%S")
     )
-    _RUNS.addHandler(handler)
-    if _RUNS.level == logging.NOTSET:
-        _RUNS.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     # A handler on the root logger that the program adds later would show each line twice.
-    _RUNS.propagate = False
+    logger.propagate = False

@@ -60,7 +60,9 @@ def demo() -> None:
     The two processes meet at a server that flowchan starts for you, or at the one that FLOWCHAN_URL names.
     """
     terminal.prepare()
-    logging.getLogger("flowchan.flow_runs").setLevel(logging.CRITICAL)  # this one talks to a person; errors are told in a line
+    for name in ("flowchan.engine", "flowchan.flow_runs"):
+        # It talks to a person; what goes wrong is told in a line.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     bridge.call(lambda _: echo())  # before anybody has typed anything, for this is where a missing broker is noticed
     with Peer("greeter", __name__) as peer:
         if terminal.is_a_person():

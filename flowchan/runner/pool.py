@@ -25,6 +25,8 @@ class Pool:
         self._changed = changed
         self._spares: list[Process] = []
         self._not_before = 0.0
+        self._killed: float | None = None
+        """When one died while it imported the code, and none has lived to say that it could."""
         self._at_once = max(2, os.cpu_count() or 1)
 
     def fill(self, wanted: int) -> None:
@@ -65,8 +67,15 @@ class Pool:
             spare.end()
 
     def _look(self, process: Process) -> None:
-        if process.exit_code is not None and process in self._spares and not process.problems:
-            self._spares.remove(process)  # it died while it waited
-            self._not_before = self._loop.time() + _PAUSE
-            self._loop.call_later(_PAUSE, self._changed)
+        if process in self._spares:
+            if process.exit_code is None:
+                self._killed = None  # the code can be imported
+            elif not process.problems:  # it died while it waited
+                self._spares.remove(process)
+                self._not_before = self._loop.time() + _PAUSE
+                self._loop.call_later(_PAUSE, self._changed)
+            elif self._killed is None or process.born < self._killed:
+                # It died while it imported the code, for the want of memory perhaps: that is not the code's fault yet.
+                self._spares.remove(process)
+                self._killed = self._killed or self._loop.time()
         self._changed()

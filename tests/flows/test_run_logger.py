@@ -96,10 +96,24 @@ def test_records_bear_the_run(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run = talks()
 
-    (record,) = caplog.records
+    (record,) = [record for record in caplog.records if record.name == "flowchan.flow_runs"]
     told = {name: getattr(record, name) for name in ("flow_run_id", "flow_run_name", "flow_name", "order")}
     assert told == {"flow_run_id": run, "flow_run_name": "gregarious-owl", "flow_name": "Greeter", "order": 4711}
-    assert record.name == "flowchan.flow_runs"
+
+
+def test_a_program_that_listens_is_told_of_each_run(caplog: pytest.LogCaptureFixture) -> None:
+    @flow(name="Greeter", flow_run_name="gregarious-owl")
+    def outer() -> None:
+        inner()
+
+    @flow
+    def inner() -> None: ...
+
+    with caplog.at_level(logging.INFO):
+        outer()
+
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == "Created flow run 'gregarious-owl' for flow 'Greeter'"
 
 
 def test_a_run_without_a_flow_has_a_logger(caplog: pytest.LogCaptureFixture) -> None:
