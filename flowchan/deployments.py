@@ -108,7 +108,7 @@ def serve(
         options: of other orchestrators: refused, with what is to be done instead.
 
     Raises:
-        RuntimeError: the code cannot be imported by another process.
+        CodeError: the code cannot be imported by another process.
         BrokerError: the broker cannot be reached, or refuses.
         TypeError, ValueError: an argument cannot be used.
     """

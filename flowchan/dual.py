@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, NamedTuple, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
@@ -14,13 +15,15 @@ from flowchan.settings import Settings, current_settings
 T = TypeVar("T")
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ask:
     """A step that the broker does."""
 
     of: Callable[[Broker], Awaitable[Any]]
 
 
-class Do(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Do:
     """A step that is a call: of a verb, or of a user's function. What it returns is awaited where that can be."""
 
     call: Callable[[], Any]

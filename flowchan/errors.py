@@ -13,6 +13,7 @@
     │   └── DecodeError (ValueError)          an entry that cannot be read
     ├── SendQueueFull                         more un-awaited sends than may wait
     ├── ObjectNotFound (LookupError)          there is no run or deployment of that name
+    ├── CodeError (RuntimeError)              a flow's code is where no other process finds it
     ├── IllegalTransition (RuntimeError)      a run's state cannot be followed by that one
     │   ├── NotPausedError                    the run that is to be resumed does not wait, or no more
     │   └── RunTakenOver                      somebody else executes the run by now
@@ -124,6 +125,10 @@ class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name
 
 class ObjectNotFound(FlowchanError, LookupError):  # noqa: N818 - the contract's name
     """There is no run, or no deployment, with this ID or name: it never was, or it is kept no more."""
+
+
+class CodeError(FlowchanError, RuntimeError):
+    """A flow cannot be served: the processes that execute its runs could not import its code, or not find it there."""
 
 
 class IllegalTransition(FlowchanError, RuntimeError):  # noqa: N818

@@ -109,7 +109,8 @@ class Flow(Generic[P, R]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: D102 - below
+            ...
 
     else:
 
@@ -147,7 +148,8 @@ class Flow(Generic[P, R]):
             "log_prints": self.log_prints,
             **{hook: getattr(self, hook) for hook in _HOOKS},
         }
-        return type(self)(self.fn, **{**known, **options})
+        known.update(options)
+        return type(self)(self.fn, **known)
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters, each made the type that the function wants.
@@ -200,8 +202,7 @@ class Flow(Generic[P, R]):
             options: of other orchestrators: refused, with what is to be done instead.
 
         Raises:
-            ValueError: no other process would find the flow: it is in no file, or within a function.
-            RuntimeError: the code cannot be imported by another process.
+            CodeError: no other process would find the flow (it is in no file, or within a function), or could import it.
             BrokerError: the broker cannot be reached, or refuses.
             NotImplementedError: an option that wants a scheduler.
         """

@@ -49,7 +49,7 @@ def announce() -> None:
 
 
 @contextlib.contextmanager
-def prints_logged(logged: bool = True) -> Generator[None]:
+def prints_logged(*, logged: bool = True) -> Generator[None]:
     """Have what is printed within the block logged by the run that it is printed in, instead; or not, again."""
     if logged:
         _patch_print()
@@ -80,8 +80,9 @@ def _patch_print() -> None:
             plain(*values, **options)
             return
         text = io.StringIO()
-        plain(*values, **{**options, "file": text, "flush": False})
-        with prints_logged(False):  # a handler of the program's may print
+        options.update(file=text, flush=False)
+        plain(*values, **options)
+        with prints_logged(logged=False):  # a handler of the program's may print
             get_run_logger().info(text.getvalue().rstrip("\n"))
 
     builtins.print = logged

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from flowchan.states import State
 
 
+_NOT_FOR_A_RUN = frozenset({"sexy", "demonic", "naughty", "ludicrous", "lascivious"})
+"""Words that nobody wants to see on an approval."""
+
+
 class FlowRun:
     """A run, as it is known here; it does not change by itself: read it anew for what is so now.
 
@@ -77,4 +81,7 @@ def _new_run_name() -> str:
     """A name that a person can remember, such as ``gregarious-owl``."""
     import coolname  # noqa: PLC0415 - it takes 40 ms to read its words; a run that nobody calls by name does without
 
-    return "-".join(coolname.generate(2))
+    while True:
+        words = coolname.generate(2)
+        if _NOT_FOR_A_RUN.isdisjoint(words):
+            return "-".join(words)

@@ -137,7 +137,7 @@ class State(BaseModel, frozen=True, extra="forbid"):
         """Whether no state follows this one."""
         return self.type in FINAL_TYPES
 
-    def result(self, raise_on_failure: bool = True, fetch: bool | None = None) -> Any:  # noqa: FBT001, FBT002
+    def result(self, raise_on_failure: bool = True, fetch: bool | None = None) -> Any:
         """What the run returned. Awaited in async code, unless ``fetch=False``.
 
         Args:
@@ -201,7 +201,7 @@ def result(state: State, *, raise_on_failure: bool = True) -> Any:
     return failure
 
 
-async def _awaited(state: State, raise_on_failure: bool) -> Any:  # noqa: FBT001
+async def _awaited(state: State, raise_on_failure: bool) -> Any:
     return result(state, raise_on_failure=raise_on_failure)
 
 

@@ -7,7 +7,7 @@ import atexit
 import functools
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -19,6 +19,7 @@ from flowchan.broker.hub import Hub
 from flowchan.broker.outbox import Outbox
 from flowchan.broker.records import Records
 from flowchan.broker.refusals import translated
+from flowchan.broker.work import Work
 from flowchan.errors import BrokerUnavailable
 from flowchan.settings import Settings
 from flowchan.wire import keys
@@ -43,6 +44,18 @@ class Broker:
         self.records = Records(self.dialler, self.commands)
         self.hub = Hub(loop, self.dialler, self.commands)
         self._farewell: AsyncGenerator[None, None] | None = None
+
+    def work(self, streams: Iterable[str], group: str, poll_interval: float) -> Work:
+        """A consumer of a group's work on some streams."""
+        return Work(
+            self.hub,
+            self.records,
+            self.loop,
+            streams,
+            group,
+            lease=self.settings.lease,
+            poll_interval=poll_interval,
+        )
 
     async def store(self, key: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a run's hash, and keep it for the retention time."""

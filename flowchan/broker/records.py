@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -123,6 +123,27 @@ class Records:
         run, following = await self._script("take_request", names, lambda *, again: given, "requests", once=True)  # noqa: ARG005
         return Taken(run.decode() or None, keys.EntryId.parse(following) if following else None)
 
+    async def next_work(
+        self, stream: str, group: str, consumer: str, lease: float, look: str, held: Iterable[str]
+    ) -> Sequence[Any]:
+        """A group's next message for a consumer; see ``scripts/next_work.lua``."""
+        known = tuple(held)
+
+        def given(*, again: bool) -> tuple[Any, ...]:
+            # If an answer was lost, so may be a message: the group says that this consumer has it.
+            return group, consumer, int(lease * 1000), "2" if again else look, self._keep, *known
+
+        answer: Sequence[Any] = await self._script("next_work", [stream], given, _where(stream))
+        return answer
+
+    async def renew_work(
+        self, stream: str, group: str, consumer: str, entries: Iterable[str], idle: float = 0.0
+    ) -> list[str]:
+        """Keep messages from being handed to another, or give them back; those that the consumer has no more."""
+        given = (group, consumer, int(idle * 1000), *entries)
+        answer = await self._script("renew_work", [stream], lambda *, again: given, _where(stream))  # noqa: ARG005
+        return [entry.decode() for entry in answer]
+
     async def fetch(self, run: str) -> dict[str, bytes]:
         """All fields of a run's record; empty where there is none."""
         (fields,) = await self.fetch_all([run])
@@ -142,8 +163,8 @@ class Records:
         found: list[dict[str, bytes]] = []
         for start in range(0, len(runs), _PAGE):
             commands = [("HGETALL", keys.record(self._namespace, run)) for run in runs[start : start + _PAGE]]
-            for flat in await self._all(commands, "runs"):
-                found.append({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
+            answers = await self._all(commands, "runs")
+            found += [{flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)} for flat in answers]
         return found
 
     async def newest(self, limit: int, before: tuple[int, str] | None = None) -> list[tuple[int, str]]:
@@ -244,6 +265,11 @@ class Records:
             raise translated(refused, self._dialler.name, where) from None
         why = self._dialler.trouble or f"{self._dialler.name} did not answer."
         raise BrokerUnavailable(f"What is known of runs could not be read or changed ({where}): {why}")
+
+
+def _where(stream: str) -> str:
+    _, run, channel = keys.address(stream)
+    return f"run {run}, channel {channel}"
 
 
 @functools.cache

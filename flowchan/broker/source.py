@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     stream: str
     id: EntryId
     fields: list[bytes]
+    deliveries: int = 1
+    """How often it was handed out, where it is a group's."""
 
 
 class Source:

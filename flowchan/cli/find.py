@@ -12,7 +12,7 @@ _SHORTEST = 6
 
 
 async def find(broker: Broker, run: str) -> FlowRun:
-    """The run that is meant.
+    """The run that is meant; of several of a name, the one that has not ended.
 
     Raises:
         ObjectNotFound: there is none.
@@ -28,6 +28,9 @@ async def find(broker: Broker, run: str) -> FlowRun:
         named = [each for each in known if str(each.id).startswith(run.lower())]
     if not named:
         raise ObjectNotFound(f"There is no flow run {run!r}: none has this ID, or begins with it, or bears this name.")
+    if len(named) > 1:
+        # A name may have been borne before; who says it means the one that goes on.
+        named = [each for each in named if each.state is not None and not each.state.is_final()] or named
     if len(named) > 1:
         ids = ", ".join(str(each.id) for each in named[:5])
         raise FlowchanError(f"{len(named)} runs are meant by {run!r}: {ids}{' …' if len(named) > 5 else ''}.")

@@ -27,9 +27,13 @@ _LOOK = 1.0
 
 def listen(
     run: str,
+    /,
     *,
     channel: Annotated[
-        tuple[str, ...], Parameter(name=["--channel", "-c"], help="Only this channel; may be repeated.")
+        tuple[str, ...],
+        Parameter(
+            name=["--channel", "-c"], negative="", show_default=False, help="Only this channel; may be repeated."
+        ),
     ] = (),
     timeout: Annotated[float | None, Parameter(help="End when nothing came for so many seconds.")] = None,
     as_json: Json = False,

@@ -16,6 +16,7 @@ from flowchan.runs.answer import question
 
 def resume(
     run: str,
+    /,
     *,
     answer: Annotated[
         str | None,

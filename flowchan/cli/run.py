@@ -17,13 +17,25 @@ from flowchan.states import result
 
 def run(
     deployment: str,
+    /,
     *,
     parameter: Annotated[
-        tuple[str, ...], Parameter(name=["--parameter", "-p"], help="NAME=VALUE; VALUE is JSON, or else a text.")
+        tuple[str, ...],
+        Parameter(
+            name=["--parameter", "-p"],
+            negative="",
+            show_default=False,
+            help="NAME=VALUE; VALUE is JSON, or else a text.",
+        ),
     ] = (),
     name: Annotated[str | None, Parameter(help="A name for the run.")] = None,
-    tag: Annotated[tuple[str, ...], Parameter(name=["--tag", "-t"], help="Tag the run; may be repeated.")] = (),
-    wait: Annotated[bool, Parameter(name=["--wait", "-w"], negative="", help="Wait until it has ended.")] = False,
+    tag: Annotated[
+        tuple[str, ...],
+        Parameter(name=["--tag", "-t"], negative="", show_default=False, help="Tag the run; may be repeated."),
+    ] = (),
+    wait: Annotated[
+        bool, Parameter(name=["--wait", "-w"], negative="", show_default=False, help="Wait until it has ended.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a deployment's servers to execute its flow, and print the run's ID.

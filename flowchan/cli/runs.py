@@ -25,11 +25,15 @@ _UNCUT = 400
 
 def runs(
     *,
-    state: Annotated[tuple[str, ...], Parameter(help="Only runs in this state; may be given more than once.")] = (),
+    state: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", show_default=False, help="Only runs in this state; may be given more than once."),
+    ] = (),
     flow: Annotated[str | None, Parameter(help="Only runs of this flow.")] = None,
     limit: Annotated[int, Parameter(help="How many at most, newest first.")] = 20,
     watch: Annotated[
-        bool, Parameter(name=["--watch", "-w"], negative="", help="Keep showing them, until Ctrl-C.")
+        bool,
+        Parameter(name=["--watch", "-w"], negative="", show_default=False, help="Keep showing them, until Ctrl-C."),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -36,6 +36,7 @@ _TYPES: dict[str, Any] = {
 def send(
     run: str,
     value: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
     *,
     kind: Annotated[Kind, Parameter(name=["--type", "-t"], help="What VALUE is.")] = "str",
     channel: Annotated[

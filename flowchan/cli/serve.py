@@ -16,6 +16,7 @@ from flowchan.flows import Flow
 
 def serve(
     place: Annotated[str, Parameter(name="MODULE:FLOW")],
+    /,
     *,
     name: Annotated[str | None, Parameter(help="The deployment's name; by default the flow's.")] = None,
     limit: Annotated[int | None, Parameter(help="How many runs at once, at most.")] = None,

@@ -14,7 +14,7 @@ from flowchan.runs.parameters import serialized
 from flowchan.states import State
 
 
-def show(run: str, *, as_json: Json = False) -> None:
+def show(run: str, /, *, as_json: Json = False) -> None:
     """Show a run: its flow and parameters, its states so far, and what it waits for.
 
     RUN is its ID, the beginning of that, or its name. What it waits for, for example, as JSON Schema:

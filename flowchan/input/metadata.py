@@ -49,11 +49,12 @@ class FlowRunInput(BaseModel):
         return json.loads(self.value)
 
 
-def metadata_of(stream: str, entry: EntryId, sender: str | None) -> RunInputMetadata:
+def metadata_of(stream: str, entry: EntryId, sender: str | None, delivery_count: int = 1) -> RunInputMetadata:
     """The metadata of an entry of a stream."""
     return RunInputMetadata(
         key=keys.message_key(stream, entry),
         sender=sender,
         receiver=run_of_key(keys.address(stream).run),
         sent_at=datetime.fromtimestamp(entry.ms / 1000, UTC),
+        delivery_count=delivery_count,
     )

@@ -61,8 +61,8 @@ class RunInput(BaseModel):
         if isinstance(received, RunInputMetadata):
             return received
         # What a receiver leaves here is cheap to keep; the rest is made for those who ask.
-        stream, entry, sender, _ = received
-        return metadata_of(stream, entry, sender)
+        stream, entry, sender, _, count = received
+        return metadata_of(stream, entry, sender, count)
 
     @classmethod
     def keyset_from_type(cls) -> Keyset:

@@ -8,7 +8,7 @@ import functools
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
@@ -18,10 +18,13 @@ from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.source import Entry
 from flowchan.broker.subscription import Subscription
+from flowchan.broker.work import Work
 from flowchan.context import calls_are_async
+from flowchan.dual import asked
 from flowchan.errors import BrokerUnavailable, DecodeError
 from flowchan.input import position
 from flowchan.input.body import instance_of, is_made_for_a_type
+from flowchan.input.handling import Handling
 from flowchan.input.types import Body
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
@@ -46,7 +49,9 @@ class _ClosedError(RuntimeError):
 class InputReceiver(Generic[T_co]):
     """Yields the messages of one run that fit one type, from the first on, then as they come.
 
-    Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same.
+    Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same. With a
+    ``group`` the receivers of that name share the messages: each is handed to one of them, and again to another if it
+    was not acknowledged (:meth:`ack`, or the call for the next) before its process was gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
     ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
     behind it. It can be used from async and from sync code, from several tasks and threads: each message
@@ -67,6 +72,7 @@ class InputReceiver(Generic[T_co]):
         raise_timeout_error: bool,
         exclude_keys: Iterable[str] | None,
         after: str | None,
+        group: str | None = None,
     ) -> None:
         self._model = model
         self._is_carrier = is_made_for_a_type(model)
@@ -78,8 +84,10 @@ class InputReceiver(Generic[T_co]):
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
         self._excluded = position.entries(self._bodies, exclude_keys)
         self._last = position.cursors(self._bodies, after)
+        self._group = group
+        self._handling = Handling(settings) if group is not None else None
         self._ready: deque[Entry] = deque()
-        self._bound: tuple[Broker, Subscription] | None = None
+        self._bound: tuple[Broker, Subscription | Work] | None = None
         self._release: weakref.finalize[..., Any] | None = None
         self._seen: set[str] = set()
         self._seen_in_order: deque[str] = deque()
@@ -101,6 +109,25 @@ class InputReceiver(Generic[T_co]):
         if calls_are_async():
             return self._next()
         return cast("Awaitable[T_co]", self._next_blocking())
+
+    def ack(self) -> Awaitable[None]:
+        """Under ``group``: what the calling task, or thread, was handed last is done with, and comes to nobody again.
+
+        Asking for the next message says the same. Awaited in async code, it ends when the broker knows.
+
+        Raises:
+            RuntimeError: the receiver is of no group.
+        """
+        handling = self._handling
+        if handling is None:
+            raise RuntimeError("Only a receiver with a group acknowledges what it was handed.")
+        finished = handling.finish()
+
+        async def acknowledged(_: Broker) -> None:
+            if finished is not None:
+                await finished[0].acknowledge(finished[1].stream, finished[1].id)
+
+        return asked(acknowledged, self._settings)
 
     def __aiter__(self) -> Self:
         return self
@@ -128,6 +155,8 @@ class InputReceiver(Generic[T_co]):
         """Free what the broker and this process hold for the receiver. It yields nothing more."""
         self._is_closed = True
         self._ready.clear()
+        if self._handling is not None:
+            self._handling.forget()
         self._unbind()
 
     def __enter__(self) -> Self:
@@ -160,25 +189,60 @@ class InputReceiver(Generic[T_co]):
         broker = broker_of_this_loop(self._settings)
         deadline = None if self._timeout is None else broker.loop.time() + self._timeout
         timeout = self._timeout
+        self._finish(broker)
         while True:
             entry = self._buffered() or await self._wait(broker, timeout)
-            envelope = self._envelope(entry)
-            if envelope is not None:
-                return self._value(entry, envelope)
+            if self._handling is not None:
+                self._handling.give(self._work(broker), entry)
+            with self._rejecting(broker):
+                envelope = self._envelope(entry)
+                if envelope is not None:
+                    return self._value(entry, envelope)
+            self._finish(broker)
             if deadline is not None:
                 timeout = max(0.0, deadline - broker.loop.time())
 
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        self._finish(None)
         while True:
             entry = self._buffered()
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            envelope = self._envelope(entry)
-            if envelope is not None:
-                return self._value(entry, envelope)
+            if self._handling is not None and self._bound is not None:
+                self._handling.give(self._work(self._bound[0]), entry)
+            with self._rejecting(None):
+                envelope = self._envelope(entry)
+                if envelope is not None:
+                    return self._value(entry, envelope)
+            self._finish(None)
+
+    def _finish(self, broker: Broker | None) -> None:
+        """Under a group: who asks for the next message has done with the last."""
+        finished = self._handling.finish() if self._handling is not None else None
+        if finished is None:
+            return
+        work, entry = finished
+        if broker is not None and broker.loop is work.loop:
+            work.acknowledge(entry.stream, entry.id)
+        else:
+            work.loop.call_soon_threadsafe(work.acknowledge, entry.stream, entry.id)
+
+    @contextlib.contextmanager
+    def _rejecting(self, broker: Broker | None) -> Generator[None]:
+        """Under a group: a message that cannot be had is done with; it stays in its stream for a look at it."""
+        try:
+            yield
+        except (DecodeError, ValidationError):
+            self._finish(broker)
+            raise
+
+    def _work(self, broker: Broker) -> Work:
+        work = self._subscription(broker)
+        assert isinstance(work, Work)  # noqa: S101 - the receiver has a group
+        return work
 
     async def _fill(self, broker: Broker, timeout: float | None) -> None:  # noqa: ASYNC109 - passed on
         # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
@@ -206,7 +270,7 @@ class InputReceiver(Generic[T_co]):
         finally:
             self._waiting -= 1
 
-    def _subscription(self, broker: Broker) -> Subscription:
+    def _subscription(self, broker: Broker) -> Subscription | Work:
         bound = self._bound
         if bound is not None and bound[0] is broker:
             return bound[1]
@@ -218,7 +282,11 @@ class InputReceiver(Generic[T_co]):
         last = dict(self._last)
         for entry in self._ready:
             last[entry.stream] = entry.id
-        subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
+        subscription: Subscription | Work
+        if self._group is None:
+            subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
+        else:
+            subscription = broker.work(last, self._group, self._poll_interval)
         self._bound = broker, subscription
         self._release = weakref.finalize(self, _free, broker, subscription)
         self._release.atexit = False  # the loop's own end frees it
@@ -238,6 +306,9 @@ class InputReceiver(Generic[T_co]):
             envelope = from_fields(entry.fields)
         except DecodeError as error:
             raise _keyed(error, entry) from None
+        if self._group is not None:
+            # What comes again comes so because nobody has acknowledged it.
+            return None if entry.id in self._excluded[entry.stream] else envelope
         if envelope.message_id in self._seen:
             return None
         self._seen.add(envelope.message_id)
@@ -252,7 +323,9 @@ class InputReceiver(Generic[T_co]):
         except DecodeError as error:
             raise _keyed(error, entry) from None
         instance = self._instance(entry.stream, body)
-        object.__setattr__(instance, "_received", (entry.stream, entry.id, envelope.sender, self._settings))
+        object.__setattr__(
+            instance, "_received", (entry.stream, entry.id, envelope.sender, self._settings, entry.deliveries)
+        )
         return cast("T_co", instance.value if self._unwrap else instance)  # type: ignore[attr-defined]
 
     def _instance(self, stream: str, body: Any) -> BaseModel:
@@ -277,7 +350,7 @@ async def _answered(broker: Broker) -> None:
         await broker.commands.call("PING")
 
 
-def _free(broker: Broker, subscription: Subscription) -> None:
+def _free(broker: Broker, subscription: Subscription | Work) -> None:
     """Close a subscription on its own loop, from wherever the receiver ended."""
     with contextlib.suppress(RuntimeError):
         if asyncio.get_running_loop() is broker.loop:

@@ -39,7 +39,9 @@ def receiver_of(
     """A receiver of a kind, for what a model carries; ``unwrap`` has it yield the ``value`` in it."""
     run = run_or_current(flow_run_id)
     if group is not None:
-        raise NotImplementedError("Named groups are not available yet: leave group out.")
+        keys.group_name(group)
+        if after is not None:
+            raise ValueError("A group has a position of its own, in the broker: leave after out.")
     channels: Mapping[str, Body | None]
     if key_prefix is not None:
         channels = {keys.channel_name(key_prefix): None}
@@ -56,4 +58,5 @@ def receiver_of(
         raise_timeout_error=raise_timeout_error,
         exclude_keys=exclude_keys,
         after=after,
+        group=group,
     )

@@ -157,7 +157,9 @@ def receive_input(
         key_prefix: the channel; by default derived from the type.
         flow_run_id: the run whose messages to receive; by default the current one.
         with_metadata: for plain types, yield the ``AutomaticRunInput`` with ``value`` and ``metadata``.
-        group: not available yet.
+        group: the name of a group whose receivers share the messages, in this process or others. Its position is the
+            broker's and outlives them. A message is acknowledged when its receiver asks for the next, or by
+            ``ack()``; one whose receiver died comes to another, and ``metadata.delivery_count`` says how often.
         after: the key of the message behind which to begin. Across the channels of a union, another message of
             the same millisecond may come again.
 
@@ -165,6 +167,7 @@ def receive_input(
         MissingRunError: no run was named, and the caller is in none.
         InvalidKeyError: a name or key can be none.
         TypeError: the channel cannot be derived from the type; give ``key_prefix``.
+        ValueError: ``after`` with a ``group``.
     """
     return receiver_of(
         InputReceiver,

@@ -16,7 +16,7 @@ from flowchan.dual import asked
 from flowchan.input.keyset import Keyset
 from flowchan.input.metadata import RunInputMetadata
 from flowchan.run import run_of_key
-from flowchan.settings import Settings, current_settings
+from flowchan.settings import current_settings
 from flowchan.wire import keys
 
 

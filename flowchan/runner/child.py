@@ -103,7 +103,7 @@ class Control:
 def main() -> None:
     """Be such a process. The last argument is the number of the socket on which the server speaks."""
     line = socket.socket(fileno=int(sys.argv[-1]))
-    os.set_inheritable(line.fileno(), False)
+    os.set_inheritable(line.fileno(), False)  # noqa: FBT003 - that is how it is called
     # Whatever the server's own shell made of it: this is how a function is interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     control = Control(line)

@@ -11,6 +11,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flowchan.errors import CodeError
+
 if TYPE_CHECKING:
     from flowchan.flows import Flow
 
@@ -36,7 +38,7 @@ def entry_of(flow: Flow[..., Any]) -> Entry:
     """Where a flow is.
 
     Raises:
-        ValueError: no other process could find it; says why.
+        CodeError: no other process could find it; says why.
     """
     fn = flow.fn
     module_name: str = getattr(fn, "__module__", None) or type(fn).__module__
@@ -49,7 +51,7 @@ def entry_of(flow: Flow[..., Any]) -> Entry:
             if "<locals>" in qualname
             else f"the module {module_name!r} has no such flow by any name"
         )
-        raise ValueError(
+        raise CodeError(
             f"Flow {flow.name!r} cannot be served: {why}, and each run is executed by another process, which imports"
             " the code and looks for the flow. Give it a name at the top of a module or a script."
         )
@@ -60,7 +62,7 @@ def entry_of(flow: Flow[..., Any]) -> Entry:
         return Entry(spec.name, is_file=False, name=name)
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():
-        raise ValueError(
+        raise CodeError(
             f"Flow {flow.name!r} cannot be served: it is in no file (it was typed, piped or given by -c), and each run"
             " is executed by another process, which imports the code. Put it into a file."
         )
@@ -106,7 +108,7 @@ def load(entry: Entry) -> Flow[..., Any]:
     for part in entry.name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, Flow):
-        raise LookupError(f"{entry.place} has no flow {entry.name!r}")
+        raise LookupError(f"{entry.place} has no flow {entry.name!r}")  # noqa: TRY004 - it is not there
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from flowchan.broker.broker import Broker, broker_of_this_loop
-from flowchan.errors import BrokerError, IllegalTransition, ObjectNotFound
+from flowchan.errors import BrokerError, CodeError, IllegalTransition, ObjectNotFound
 from flowchan.runner.entry import Entry
 from flowchan.runner.pool import Pool
 from flowchan.runner.process import Process, Setup, how_it_ended
@@ -29,14 +29,10 @@ PATIENCE = 10.0
 """Seconds that a run has to stop, once it was told to."""
 
 _PAUSE = 1.0
-_SAVED = 3600.0
+_SAVED = 60.0
 _LOOK = 10.0
 _REAPED = 5.0
 _GOES_ON = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.SCHEDULED})
-
-
-class CodeError(RuntimeError):
-    """What is to be served cannot be imported by another process."""
 
 
 class Execution:
@@ -55,7 +51,9 @@ class Execution:
 
 
 class Server:
-    """Guarantees: a run that it takes is its own and nobody else's; while the server lives, the run is not overdue,
+    """Executes what it is asked for.
+
+    Guarantees: a run that it takes is its own and nobody else's; while the server lives, the run is not overdue,
     whatever its process does; when the process has died, the run's state says so at once.
 
     Args:
@@ -93,7 +91,7 @@ class Server:
         """Take no more, and end when all runs have; called again: end them. On the server's loop."""
         if not self._is_draining:
             self._is_draining = True
-            running = len(self._executions)
+            running = sum(not process.is_over for process in self._executions)
             if running:
                 runs = "1 run" if running == 1 else f"{running} runs"
                 self._told(f"Waiting for {runs} to end. Ctrl-C again stops {'it' if running == 1 else 'them'}.")
@@ -155,9 +153,11 @@ class Server:
                 return
             await self._changed.wait()
             self._changed.clear()
+            self._pool.fill(self._spares())
         self._changed.set()
         if self._pool.problems:
-            raise CodeError(next(iter(self._pool.problems.values())))
+            problem = next(iter(self._pool.problems.values()))
+            raise CodeError(f"The code cannot be imported by the processes that are to execute it: {problem}.")
 
     # --- taking ------------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Server:
 
     def _kill_later(self, execution: Execution) -> None:
         if execution.killer is None:
-            execution.killer = self._loop.call_later(PATIENCE, lambda: execution.process.end())
+            execution.killer = self._loop.call_later(PATIENCE, execution.process.end)
 
     def _look(self, process: Process) -> None:
         execution = self._executions.get(process)
@@ -239,7 +239,9 @@ class Server:
         if execution.killer is not None:
             execution.killer.cancel()
         execution.keeper.stop()
-        why = "The server was stopped." if self._is_stopped else f"Its process ended: {how_it_ended(process.exit_code)}."
+        why = (
+            "The server was stopped." if self._is_stopped else f"Its process ended: {how_it_ended(process.exit_code)}."
+        )
         self._settle(self._hand_back(execution.run, execution.keeper.holder, why, has_begun=process.has_begun))
         self._changed.set()
 
@@ -255,7 +257,9 @@ class Server:
         try:
             await store.change(self._broker, run, Change(state, holder=holder))
         except (ObjectNotFound, IllegalTransition):
-            await reaper.settle(self._broker, run, holder, state.message or "", has_begun=True)  # it was cancelled just now
+            await reaper.settle(
+                self._broker, run, holder, state.message or "", has_begun=True
+            )  # it was cancelled just now
         logger.warning("Run %s is %s.", run, state)
 
     def _settle(self, work: Coroutine[Any, Any, None]) -> None:

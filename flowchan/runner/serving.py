@@ -13,6 +13,7 @@ from typing import Any
 
 from flowchan import bridge
 from flowchan.context import calls_are_async
+from flowchan.errors import CodeError
 from flowchan.runner import entry
 from flowchan.runner.entry import Entry
 from flowchan.runner.server import Server
@@ -50,13 +51,12 @@ def serve(
     """Serve until a signal ends it: awaited in async code, blocking in sync code.
 
     Raises:
-        RuntimeError: code that is imported to be executed serves.
-        CodeError: the code cannot be imported by another process.
+        CodeError: the code cannot be imported by another process, or serves when it is imported.
     """
     if entry.loading:
-        raise RuntimeError(
+        raise CodeError(
             "Each run is executed by a process that imports this code, and this code serves when it is imported. Guard"
-            " it: put the call of serve() under `if __name__ == \"__main__\":`."
+            ' it: put the call of serve() under `if __name__ == "__main__":`.'
         )
     settings = current_settings()
     loop = bridge.loop()
@@ -125,15 +125,13 @@ def starting_message(deployments: Sequence[Deployment]) -> str:
         ]
     lines += ["", *(f"        $ flowchan run '{name}'" for name in names)]
     width = max(_WIDTH, *map(len, lines))
+    lines = ["", *lines, ""]
     if sys.stdout.isatty():
-        return _framed(lines, width, "╭╮╰╯─│")
-    return "\n".join(["_" * (width + 4), *(f"| {line:<{width}} |" for line in ["", *lines, ""]), "_" * (width + 4)])
-
-
-def _framed(lines: Sequence[str], width: int, frame: str) -> str:
-    top_left, top_right, bottom_left, bottom_right, across, down = frame
-    return "\n".join([
-        f"{top_left}{across * (width + 2)}{top_right}",
-        *(f"{down} {line:<{width}} {down}" for line in lines),
-        f"{bottom_left}{across * (width + 2)}{bottom_right}",
-    ])
+        return "\n".join(
+            [
+                f"╭{'─' * (width + 2)}╮",
+                *(f"│ {line:<{width}} │" for line in lines),
+                f"╰{'─' * (width + 2)}╯",
+            ]
+        )
+    return "\n".join(["_" * (width + 4), *(f"| {line:<{width}} |" for line in lines), "_" * (width + 4)])

@@ -109,7 +109,7 @@ def _as_id(name: UUID | str) -> UUID | None:
         return None
 
 
-def _unknown(name: str, is_id: bool) -> str:  # noqa: FBT001
+def _unknown(name: str, is_id: bool) -> str:
     if is_id:
         return f"There is no deployment {name}: it never was, or has not been served for long."
     flow, slash, own = name.rpartition("/")

@@ -93,11 +93,11 @@ def _executed(
     except BaseException as raised:  # noqa: BLE001 - a hook, or the wait for another attempt, was ended from outside
         state, error = _state_after(flow, execution, None, raised), raised
     result = _kept(state) if state.is_completed() else {}
-    state = yield Ask(lambda broker: execution.end(broker, state, fields=result))
-    yield from _hooks(_hooks_for(flow, state), flow, execution.run, state)
+    ended: State = yield Ask(lambda broker: execution.end(broker, state, fields=result))
+    yield from _hooks(_hooks_for(flow, ended), flow, execution.run, ended)
     if error is not None and not isinstance(error, Exception) and not _is_told(execution, error):
         raise error
-    return state
+    return ended
 
 
 def _attempts(
@@ -138,7 +138,7 @@ def _attempt(
     timer = _timer(flow, execution)
     try:
         try:
-            with contextlib.nullcontext() if flow.log_prints is None else prints_logged(flow.log_prints):
+            with contextlib.nullcontext() if flow.log_prints is None else prints_logged(logged=flow.log_prints):
                 value = yield Do(call)
             interrupt.settle()
         finally:
@@ -270,9 +270,13 @@ def _timer(flow: Flow[..., Any], execution: Execution) -> Callable[[], None]:
     loop.call_soon_threadsafe(lambda: timers.append(loop.call_later(seconds, execution.interrupt.strike, reason)))
 
     def cancel() -> None:
-        loop.call_soon_threadsafe(lambda: [timer.cancel() for timer in timers])
+        for timer in timers:
+            timer.cancel()
 
-    return cancel
+    def take_back() -> None:
+        loop.call_soon_threadsafe(cancel)
+
+    return take_back
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -99,7 +99,7 @@ class Execution:
                 if refused.now is not None and refused.now.is_final():
                     state = refused.now.model_copy(update={"data": state.data})
                 else:
-                    logger.error("The end of run %s could not be noted: %s", self.run.id, refused)
+                    logger.error("The end of run %s could not be noted: %s", self.run.id, refused)  # noqa: TRY400
             except BrokerError as error:
                 # What the flow did is done, and its caller has the result; the run will count as crashed.
                 logger.error("The end of run %s could not be noted: %s", self.run.id, error)  # noqa: TRY400 - it says it all

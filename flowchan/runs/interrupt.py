@@ -55,7 +55,6 @@ class Interrupt:
             if thread is None:
                 return
             if task is not None:
-                self._struck = "task"
                 task.get_loop().call_soon_threadsafe(self._cancel, task)
             elif _takes_signals(thread):
                 self._struck = "signal"
@@ -86,6 +85,7 @@ class Interrupt:
     def _cancel(self, task: asyncio.Task[object]) -> None:
         with self._lock:
             if self._task is task:
+                self._struck = "task"
                 task.cancel()
 
 

@@ -95,7 +95,8 @@ def validated_by_name(name: str, fn: Callable[..., Any], parameters: dict[str, A
 def schema_of(fn: Callable[..., Any]) -> dict[str, Any] | None:
     """The JSON Schema of a function's parameters; None where they have none."""
     try:
-        return pydantic.TypeAdapter(_plain(fn)).json_schema()
+        function: Any = _plain(fn)
+        return pydantic.TypeAdapter(function).json_schema()
     except Exception:  # noqa: BLE001 - what annotations of users may raise; it is for people to read
         return None
 
@@ -129,7 +130,10 @@ def _path(location: tuple[int | str, ...], names: list[str]) -> str:
 
 def _plain(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function itself, also of an object that can be called."""
-    return fn if inspect.isroutine(fn) or isinstance(fn, functools.partial) else fn.__call__
+    if inspect.isroutine(fn) or isinstance(fn, functools.partial):
+        return fn
+    plain: Callable[..., Any] = getattr(fn, "__call__")  # noqa: B004, B009 - a type checker knows of no such attribute
+    return plain
 
 
 @functools.lru_cache(maxsize=512)

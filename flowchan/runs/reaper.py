@@ -54,7 +54,7 @@ async def reap_one(broker: Broker, run: UUID | str) -> bool:
         return False
     except IllegalTransition:
         return False  # somebody else was first, or it was heard of again
-    logger.warning("Run %s was not heard of in time: it is %s.", run, change.state)
+    logger.info("Run %s was not heard of in time: it is %s.", run, change.state)
     return True
 
 

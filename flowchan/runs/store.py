@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from flowchan.broker.broker import Broker
@@ -50,7 +50,7 @@ class Change(NamedTuple):
     in_time: bool = False
     """Whether it must not be made when the run's pause has expired."""
     overdue: bool = False
-    """Whether it must not be made before the run is overdue."""
+    """Whether it must not be made before the run is overdue, nor while the server has been up for less than a lease."""
 
 
 async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes | None) -> EntryId:
@@ -100,6 +100,8 @@ async def change(broker: Broker, run: UUID | str, change: Change) -> EntryId | N
             raise RunTakenOver(text, now=now)
         case "expired":
             raise FlowPauseTimeout(f"Run {run} was not resumed in time.")
+        case _:
+            pass
     now = _state(outcome.state)
     kind: type[IllegalTransition] = IllegalTransition
     if change.expected is not None and change.expected.is_paused():
@@ -187,7 +189,7 @@ class Following:
         """Free what the broker holds for it."""
         self._subscription.close()
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,6 +231,7 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
         "forget": list(change.forget),
         "in_time": change.in_time,
         "overdue": change.overdue,
+        "grace": int(broker.settings.lease * 1000),
     }
     if change.holder is not None and "new" not in more:
         told["holder"] = change.holder

@@ -116,6 +116,17 @@ def channel_name(value: str) -> str:
     return _checked(value, "key prefix")
 
 
+def group_name(value: str) -> str:
+    """A group as given by the user.
+
+    Raises:
+        InvalidKeyError: it is not of ``[A-Za-z0-9_.-]{1,128}``, or begins with ``flowchan-``, as our own do.
+    """
+    if isinstance(value, str) and value.startswith("flowchan-"):
+        raise InvalidKeyError(f"{value!r} is no group: names that begin with 'flowchan-' are flowchan's own.")
+    return _checked(value, "group")
+
+
 def channel_from_class_name(name: str) -> str:
     """The channel of a class: ``<class name lower>-auto``.
 

@@ -1,4 +1,4 @@
-"""What the README and the guide print runs as printed."""
+"""What the pages print runs as printed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import inspect
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from flowchan import resume_flow_run
+from tests.support.runs import seen_sync
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +26,7 @@ def blocks(page: str) -> list[str]:
 
 
 def test_the_readmes_programs_print_what_the_readme_says(tmp_path: Path) -> None:
-    first, second = blocks("README.md")
+    first, second, _ = blocks("README.md")
     assert len(first.splitlines()) < 15
     for program, printed in ((first, "Hello, andrew!\n"), (second, "")):
         script = tmp_path / "program.py"
@@ -31,18 +36,41 @@ def test_the_readmes_programs_print_what_the_readme_says(tmp_path: Path) -> None
         assert (ran.stdout, ran.stderr, ran.returncode) == (printed, "", 0)
 
 
+def test_the_readmes_flow_asks_as_the_readme_says() -> None:
+    names: dict[str, Any] = {"__name__": "order"}
+    exec(compile(blocks("README.md")[2], "README.md", "exec", dont_inherit=True), names)
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(names["order"], return_state=True)
+        resume_flow_run(seen_sync("order", "PAUSED").id, {"size": "large"})
+        assert ended.result().is_completed()
+
+
 def test_the_readme_prints_the_command_that_ci_runs() -> None:
     command = (ROOT / ".ci" / "run").read_text().rstrip().splitlines()[-1]
     assert f"\n{command}\n" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.anyio
-async def test_the_guides_samples_run_in_the_order_of_the_page() -> None:
-    names: dict[str, object] = {"__name__": "guide"}
-    for block in blocks("docs/guide.md"):
-        code = compile(block, "docs/guide.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+async def run_in_order(page: str) -> dict[str, object]:
+    """Run a page's samples as one program; the names that they define."""
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        code = compile(block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         ended = eval(code, names)
         if inspect.iscoroutine(ended):
             await ended
+    return names
+
+
+@pytest.mark.anyio
+async def test_the_guides_samples_run_in_the_order_of_the_page() -> None:
+    names = await run_in_order("docs/guide.md")
     assert names["first"] == "andrew"
     assert names["name"].value == "andrew"  # type: ignore[attr-defined]
+    assert names["shirt"] == "large red"
+
+
+@pytest.mark.anyio
+async def test_the_sample_on_states_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    await run_in_order("docs/states.md")
+    printed = capsys.readouterr().out.strip()
+    assert f"It prints `{printed}`" in (ROOT / "docs" / "states.md").read_text()

@@ -623,11 +623,6 @@ async def test_values_come_bare_models_as_they_are_and_with_metadata_all_can_be_
             assert model.metadata.receiver == RUN
 
 
-async def test_named_groups_are_not_there_yet_and_say_so() -> None:
-    with pytest.raises(NotImplementedError, match="group"):
-        numbers(group="workers")
-
-
 # --- an explicit client ----------------------------------------------------------------------------------
 
 

@@ -50,6 +50,14 @@ else
     if change.overdue and now < tonumber(redis.call('ZSCORE', due, run) or 'inf') then
         return answer('early')
     end
+    if change.overdue and known[4] then
+        -- A server that was away has heard of nobody: who lives is given the time to come back.
+        local server = redis.pcall('INFO', 'server')
+        local up = type(server) == 'string' and string.match(server, 'uptime_in_seconds:(%d+)')
+        if up and up * 1000 < change.grace then
+            return answer('early')
+        end
+    end
 end
 
 local entry = redis.call('XADD', states, '*', 'v', '1', 'id', id, 'state', state)

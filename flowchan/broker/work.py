@@ -1,0 +1,236 @@
+"""A group's work on one run's channels: each message is handed to one consumer, and comes back if that one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flowchan.broker.source import Entry, Source
+from flowchan.errors import BrokerUnavailable, FlowchanError
+from flowchan.wire import keys
+from flowchan.wire.keys import EntryId
+
+if TYPE_CHECKING:
+    from flowchan.broker.hub import Hub
+    from flowchan.broker.records import Records
+
+logger = logging.getLogger(__name__)
+
+
+class Piece(NamedTuple):
+    """One message that a consumer has, until it is acknowledged."""
+
+    stream: str
+    group: str
+    consumer: str
+    entry: EntryId
+
+
+class Work:
+    """What one consumer of a group gets of some streams, one message at a time.
+
+    Guarantees: a message is handed to one consumer at a time; it counts as done when it was acknowledged, and is handed
+    to another when its consumer's lease is over. One that was fetched for somebody who went away is handed to the next
+    who asks here, or given back.
+
+    The group's messages are fetched by a script, when somebody asks; that there are new ones is heard by way of the
+    lanes, as for every receiver: so ten thousand idle consumers have few connections.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        records: Records,
+        loop: asyncio.AbstractEventLoop,
+        streams: Iterable[str],
+        group: str,
+        *,
+        lease: float,
+        poll_interval: float,
+    ) -> None:
+        self.group = group
+        self.consumer = f"flowchan-{secrets.token_hex(6)}"
+        self._hub = hub
+        self._records = records
+        self.loop = loop
+        self._lease = lease
+        self._poll_interval = poll_interval
+        self._streams = deque(streams)
+        self._sources: dict[str, Source] = {}
+        self._held: dict[str, set[EntryId]] = {stream: set() for stream in self._streams}
+        self._ready: deque[tuple[Entry, float]] = deque()
+        self._may_be_more = True
+        self._looked_at = float("-inf")
+        self._was_in_doubt = False
+        self._fetching: asyncio.Task[None] | None = None
+        self._changed: set[asyncio.Future[None]] = set()
+        self._is_closed = False
+
+    async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
+        """Wait for the next message, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
+
+        Raises:
+            TimeoutError: none came.
+            BrokerUnavailable: the time is up, and the broker cannot be reached.
+            FlowchanError: the group cannot be read.
+        """
+        started = self.loop.time()
+        deadline = None if timeout is None else started + timeout
+        while True:
+            if self._is_closed:
+                raise BrokerUnavailable("The receiver was closed.")
+            entry = self._take_ready()
+            if entry is not None:
+                return entry
+            left = None if deadline is None else deadline - self.loop.time()
+            if self._may_be_more or self._fetching is not None:
+                # What is there is had even where no time is allowed; then it is the broker's answer that is waited for.
+                patience = left if left is None else max(left, started + self._hub.patience - self.loop.time())
+                await self._fetched(patience if timeout == 0 else left)
+                continue
+            if left is not None and left <= 0:
+                if self._hub.trouble is not None:
+                    raise BrokerUnavailable(f"No message came in time: {self._hub.trouble}") from None
+                raise TimeoutError("No message came in time.")
+            await self._change(min(self._lease / 2, self._lease if left is None else left))
+
+    def take_ready(self, limit: int) -> list[Entry]:
+        """None: work is fetched for who is ready to do it."""
+        del limit
+        return []
+
+    def acknowledge(self, stream: str, entry: EntryId) -> asyncio.Future[Any]:
+        """The message is done with; the future ends when the broker knows."""
+        self._held[stream].discard(entry)
+        key = keys.address(stream)
+        where = f"run {key.run}, channel {key.channel}"
+        return asyncio.ensure_future(self._records.call(where, "XACK", stream, self.group, str(entry)))
+
+    def piece(self, entry: Entry) -> Piece:
+        """The message, as its lease is renewed."""
+        return Piece(entry.stream, self.group, self.consumer, entry.id)
+
+    def close(self) -> None:
+        """Give back what was not acknowledged, and free what this process holds."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for source in self._sources.values():
+            source.close()
+        if self._fetching is not None:
+            self._fetching.cancel()
+        for stream, entries in self._held.items():
+            if entries:
+                self._give_back(stream, entries)
+        self._wake()
+
+    # --- fetching --------------------------------------------------------------------------------
+
+    def _take_ready(self) -> Entry | None:
+        while self._ready:
+            entry, until = self._ready.popleft()
+            if self.loop.time() < until:
+                return entry
+            self._held[entry.stream].discard(entry.id)  # it waited here for too long, and may be another's
+        return None
+
+    async def _fetched(self, seconds: float | None) -> None:
+        # Whoever asks may go away; what was asked for is fetched all the same, for the next.
+        if self._fetching is None:
+            self._may_be_more = False
+            self._fetching = self.loop.create_task(self._fetch())
+        fetching = self._fetching
+        done, _ = await asyncio.wait([fetching], timeout=None if seconds is None else max(seconds, 0.0))
+        if not done:
+            raise TimeoutError("No message came in time.")
+        if self._fetching is fetching:
+            self._fetching = None
+        if not fetching.cancelled():
+            fetching.result()
+
+    async def _fetch(self) -> None:
+        look = ""
+        if self._was_in_doubt:
+            look = "2"
+        elif self.loop.time() - self._looked_at >= self._lease / 2:
+            look = "1"
+        for _ in range(len(self._streams)):
+            stream = self._streams[0]
+            self._streams.rotate(-1)
+            try:
+                found = await self._records.next_work(
+                    stream, self.group, self.consumer, self._lease, look, map(str, self._held[stream])
+                )
+            except FlowchanError:
+                self._was_in_doubt = self._may_be_more = True
+                raise
+            if found[0]:
+                entry = Entry(stream, EntryId.parse(found[0]), found[1], int(found[2]))
+                self._held[stream].add(entry.id)
+                self._ready.append((entry, self.loop.time() + self._lease / 2))
+                self._may_be_more = True
+                self._wake()
+                return
+            self._listen(stream, EntryId.parse(found[1]))
+        if look:
+            self._looked_at, self._was_in_doubt = self.loop.time(), False
+
+    def _listen(self, stream: str, last: EntryId) -> None:
+        """Be told when something comes behind an entry."""
+        if stream in self._sources or self._is_closed:
+            return
+        heard = functools.partial(self._heard, stream)
+        source = self._sources[stream] = Source(self._hub, stream, last, (), self._poll_interval, heard)
+        source.listen()
+
+    def _heard(self, stream: str) -> None:
+        source = self._sources[stream]
+        while source.buffer:
+            source.pop()
+        source.error = None  # who fetches meets it, too
+        self._may_be_more = True
+        self._wake()
+        source.listen()
+
+    async def _change(self, seconds: float) -> None:
+        changed: asyncio.Future[None] = self.loop.create_future()
+        self._changed.add(changed)
+        try:
+            await asyncio.wait([changed], timeout=max(seconds, 0.0))
+        finally:
+            self._changed.discard(changed)
+        if self.loop.time() - self._looked_at >= self._lease / 2:
+            self._may_be_more = True
+
+    def _wake(self) -> None:
+        for changed in self._changed:
+            if not changed.done():
+                changed.set_result(None)
+
+    def _give_back(self, stream: str, entries: Iterable[EntryId]) -> None:
+        async def give_back() -> None:
+            with contextlib.suppress(FlowchanError):  # its lease is over soon
+                await self._records.renew_work(
+                    stream, self.group, self.consumer, map(str, entries), idle=self._lease + 1
+                )
+
+        task = self.loop.create_task(give_back())
+        _giving_back.add(task)
+        task.add_done_callback(_giving_back.discard)
+
+
+_giving_back: set[asyncio.Task[None]] = set()
+
+
+def by_consumer(pieces: Iterable[Piece]) -> Mapping[tuple[str, str, str], list[str]]:
+    """The entries of each consumer in each stream."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for piece in pieces:
+        found.setdefault((piece.stream, piece.group, piece.consumer), []).append(str(piece.entry))
+    return found
