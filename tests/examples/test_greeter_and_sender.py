@@ -20,6 +20,7 @@ QUESTION = "What is your name? "
     [
         ("greeter.py", "sender_sync.py"),
         ("greeter_sync.py", "sender.py"),
+        ("greeter_group.py", "sender.py"),
     ],
 )
 def test_they_talk_whoever_starts_first(start: Start, greeter: str, sender: str) -> None:
@@ -46,7 +47,7 @@ def test_they_talk_whoever_starts_first(start: Start, greeter: str, sender: str)
     assert "andrew" not in asking.screen
 
 
-@pytest.mark.parametrize("greeter", ["greeter.py", "greeter_sync.py"])
+@pytest.mark.parametrize("greeter", ["greeter.py", "greeter_sync.py", "greeter_group.py"])
 def test_a_greeter_that_is_started_again_goes_on_and_greets_nobody_twice(start: Start, greeter: str) -> None:
     asking = start("sender.py")
     asking.type("andrew\n")
