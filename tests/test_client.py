@@ -121,7 +121,9 @@ def test_runs_of_a_flow_are_found_by_its_name() -> None:
     assert client.read_flow_runs(flow="nobody") == []
 
 
-@pytest.mark.parametrize("state", ["FAILED", "failed", StateType.FAILED, ["FAILED", "CRASHED"], {StateType.FAILED}], ids=repr)
+@pytest.mark.parametrize(
+    "state", ["FAILED", "failed", StateType.FAILED, ["FAILED", "CRASHED"], {StateType.FAILED}], ids=repr
+)
 def test_runs_are_found_by_their_state(state: Any) -> None:
     greet("andrew")
     with pytest.raises(ValueError, match="nobody"):

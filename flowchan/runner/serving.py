@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,7 @@ from flowchan.settings import current_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WIDTH = 70
+_FAREWELL = 1.0
 
 
 class Served(Coroutine[Any, Any, None]):
@@ -71,7 +73,7 @@ def serve(
     server = Server(settings, deployments, limit, told, began)
     if calls_are_async():
         return _awaited(server, loop)
-    with _signals(lambda: loop.call_soon_threadsafe(server.stop)):
+    with _signals(server, loop):
         bridge.call(lambda _: server.serve(), settings)
     return Served()
 
@@ -79,7 +81,7 @@ def serve(
 async def _awaited(server: Server, loop: asyncio.AbstractEventLoop) -> None:
     # On the bridge's loop, which no code of a user blocks: runs must not be overdue because of that.
     ending = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(server.serve(), loop))
-    with _signals(lambda: loop.call_soon_threadsafe(server.stop)):
+    with _signals(server, loop):
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
@@ -90,22 +92,47 @@ async def _awaited(server: Server, loop: asyncio.AbstractEventLoop) -> None:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], object]) -> Generator[None]:
-    """Have signals stop the server within the block, where this thread is the one that takes them."""
+def _signals(server: Server, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Have signals stop the server within the block, where this thread is the one that takes them.
+
+    The loop reads their numbers itself. Python's own handler runs in the main thread, which waits for a lock, and
+    is not woken by a signal that the kernel gave to another thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)  # noqa: FBT003 - that is how it is called
+        wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        is_read_here = wakeup == -1
+        if not is_read_here:
+            signal.set_wakeup_fd(wakeup)  # an event loop in this thread, which is woken and has the handler called
 
-    def take(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop()
+        def read() -> None:
+            for number in ours.recv(64):
+                if number in _SIGNALS:
+                    server.stop()
 
-    before = {each: signal.signal(each, take) for each in _SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler if handler is not None else signal.SIG_DFL)
+        def take(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            if not is_read_here:
+                loop.call_soon_threadsafe(server.stop)
+
+        loop.call_soon_threadsafe(loop.add_reader, ours, read)
+        before = {each: signal.signal(each, take) for each in _SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler if handler is not None else signal.SIG_DFL)
+            if is_read_here:
+                signal.set_wakeup_fd(-1)
+            removed = threading.Event()
+            loop.call_soon_threadsafe(loop.remove_reader, ours)
+            loop.call_soon_threadsafe(removed.set)
+            removed.wait(_FAREWELL)  # before its number is another socket's
 
 
 def starting_message(deployments: Sequence[Deployment]) -> str:

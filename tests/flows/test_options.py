@@ -33,6 +33,7 @@ def run_of(state: State) -> Any:
 def test_a_run_is_known_by_the_name_that_its_template_gives_it() -> None:
     @flow(flow_run_name="of-{name}")
     def named(name: str) -> Any:
+        del name
         return str(get_run_context().flow_run.id)
 
     assert run_of(named("andrew", return_state=True)).name == "of-andrew"  # type: ignore[call-arg]

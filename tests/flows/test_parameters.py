@@ -196,7 +196,10 @@ def test_parameters_can_be_validated_without_a_call() -> None:
 
 
 def test_any_number_of_arguments_can_be_validated_by_name() -> None:
-    assert echo.validate_parameters({"args": ["1", 2], "kwargs": {"a": "1.5"}}) == {"args": (1, 2), "kwargs": {"a": 1.5}}
+    assert echo.validate_parameters({"args": ["1", 2], "kwargs": {"a": "1.5"}}) == {
+        "args": (1, 2),
+        "kwargs": {"a": 1.5},
+    }
     assert positional.validate_parameters({"a": "1", "b": "2"}) == {"a": 1, "b": 2}
 
 

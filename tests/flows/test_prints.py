@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +15,31 @@ from flowchan.context import get_run_context
 from tests.support import programs
 
 
+class Log(logging.Handler):
+    """What runs have logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Any] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def messages(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def log(caplog: Log) -> Iterator[Log]:
     caplog.set_level(logging.INFO)
-    return caplog
+    log, logger = Log(), logging.getLogger("flowchan.flow_runs")
+    logger.addHandler(log)
+    yield log
+    logger.removeHandler(log)
 
 
-def test_what_is_printed_is_logged_by_the_run(
-    log: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_printed_is_logged_by_the_run(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     @flow(log_prints=True)
     def talks() -> str:
         print("Hello,", "andrew", sep="  ", end="!\n\n")  # noqa: T201
@@ -31,11 +48,11 @@ def test_what_is_printed_is_logged_by_the_run(
     run = talks()
 
     (record,) = log.records
-    assert (record.levelname, record.getMessage(), record.flow_run_id) == ("INFO", "Hello,  andrew!", run)  # type: ignore[attr-defined]
+    assert (record.levelname, record.getMessage(), record.flow_run_id) == ("INFO", "Hello,  andrew!", run)
     assert capsys.readouterr().out == ""
 
 
-def test_percent_signs_and_several_lines_are_logged_as_they_are(log: pytest.LogCaptureFixture) -> None:
+def test_percent_signs_and_several_lines_are_logged_as_they_are(log: Log) -> None:
     @flow(log_prints=True)
     def talks() -> None:
         print("100 %s\nand more", flush=True)  # noqa: T201
@@ -44,20 +61,18 @@ def test_percent_signs_and_several_lines_are_logged_as_they_are(log: pytest.LogC
     assert log.messages == ["100 %s\nand more"]
 
 
-def test_what_is_printed_to_a_file_goes_there(log: pytest.LogCaptureFixture) -> None:
+def test_what_is_printed_to_a_file_goes_there(log: Log) -> None:
     file = io.StringIO()
 
     @flow(log_prints=True)
     def talks() -> None:
-        print("hello", file=file)  # noqa: T201
+        print("hello", file=file)
 
     talks()
     assert (file.getvalue(), log.messages) == ("hello\n", [])
 
 
-def test_otherwise_and_outside_it_is_printed(
-    log: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_otherwise_and_outside_it_is_printed(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     @flow
     def talks() -> None:
         print("within")  # noqa: T201
@@ -71,7 +86,7 @@ def test_otherwise_and_outside_it_is_printed(
 
 @pytest.mark.parametrize("inner, logged", [(None, True), (True, True), (False, False)])
 def test_a_subflow_that_says_nothing_does_as_the_flow_that_called_it(
-    inner: bool | None, logged: bool, log: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    inner: bool | None, logged: bool, log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @flow(log_prints=inner, flow_run_name="inner")
     def talks() -> None:
@@ -103,7 +118,7 @@ def test_a_handler_that_prints_does_not_log_for_ever(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "handled hello\n"
 
 
-def test_threads_print_each_for_their_own_run(log: pytest.LogCaptureFixture) -> None:
+def test_threads_print_each_for_their_own_run(log: Log) -> None:
     @flow(log_prints=True)
     def talks(number: int) -> None:
         print(number)  # noqa: T201
@@ -116,7 +131,7 @@ def test_threads_print_each_for_their_own_run(log: pytest.LogCaptureFixture) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    said: Any = {(record.flow_run_name, record.getMessage()) for record in log.records}  # type: ignore[attr-defined]
+    said: Any = {(record.flow_run_name, record.getMessage()) for record in log.records}
     assert said == {(f"run-{number}", str(number)) for number in range(8)}
 
 

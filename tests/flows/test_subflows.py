@@ -85,7 +85,7 @@ def test_a_run_that_is_no_flows_is_no_parent() -> None:
 
 def test_an_exception_of_a_subflow_fails_both_unless_it_is_caught() -> None:
     @flow
-    def outer(catches: bool) -> str:
+    def outer(*, catches: bool) -> str:
         try:
             fails()
         except ZeroDivisionError:
@@ -93,9 +93,9 @@ def test_an_exception_of_a_subflow_fails_both_unless_it_is_caught() -> None:
                 raise
         return "went on"
 
-    assert outer(True) == "went on"
+    assert outer(catches=True) == "went on"
     with pytest.raises(ZeroDivisionError, match="inner"):
-        outer(False)
+        outer(catches=False)
     client: Any = get_client()
     ends = [(run.flow_name, run.state.type.value) for run in client.read_flow_runs()]
     assert sorted(ends) == [("fails", "FAILED"), ("fails", "FAILED"), ("outer", "COMPLETED"), ("outer", "FAILED")]

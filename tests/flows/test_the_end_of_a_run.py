@@ -15,6 +15,7 @@ from flowchan.errors import BrokerRefused
 from flowchan.input import AutomaticRunInput
 from flowchan.wire import keys
 from tests.support import programs
+from tests.support.server import Server
 from tests.support.streams import Streams
 
 pytestmark = pytest.mark.anyio

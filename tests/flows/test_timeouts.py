@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -120,10 +121,8 @@ def test_what_catches_every_exception_does_not_catch_the_end() -> None:
     @flow(timeout_seconds=0.1)
     def stubborn() -> None:
         while True:
-            try:
+            with contextlib.suppress(Exception):
                 time.sleep(FOR_LONG)
-            except Exception:  # noqa: BLE001, S110, PERF203
-                pass
 
     assert timed_out(stubborn(return_state=True))  # type: ignore[call-arg]
     assert not issubclass(StopRun, Exception)

@@ -92,6 +92,12 @@ class Proxy:
             thread.join(10)
             assert not thread.is_alive()
 
+    def deliver(self) -> None:
+        """Returns when the server has taken all that was sent by clients that are gone; all of them must be."""
+        for thread in (thread for pair in self._pairs for thread in pair.threads):
+            thread.join(10)
+            assert not thread.is_alive()
+
     def swallow(self) -> None:
         """Let nothing through any more on the connections that there are, and leave them open."""
         for pair in self._pairs:

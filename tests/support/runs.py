@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -51,3 +55,22 @@ def state_of_sync(run: Any) -> State:
     client: Any = get_client()
     state: State = client.read_flow_run(getattr(run, "id", run)).state
     return state
+
+
+@contextlib.asynccontextmanager
+async def started(flow: Any, *args: Any, **kwargs: Any) -> AsyncIterator[asyncio.Task[Any]]:
+    """The call of an async flow, as a task that ends with the block at the latest."""
+    task: asyncio.Task[Any] = asyncio.ensure_future(flow(*args, **kwargs))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.done(), "the flow does not end"
+
+
+@contextlib.contextmanager
+def started_sync(flow: Any, *args: Any, **kwargs: Any) -> Iterator[Future[State]]:
+    """The call of a sync flow in a thread: the future has its final state."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(flow, *args, return_state=True, **kwargs)

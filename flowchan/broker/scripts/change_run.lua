@@ -50,8 +50,9 @@ else
     if change.overdue and now < tonumber(redis.call('ZSCORE', due, run) or 'inf') then
         return answer('early')
     end
-    if change.overdue and known[4] then
-        -- A server that was away has heard of nobody: who lives is given the time to come back.
+    if change.overdue and known[4] and known[1] ~= 'PENDING' then
+        -- A server that was away has heard of nobody: who lives is given the time to come back. (What has not begun
+        -- may begin elsewhere.)
         local server = redis.pcall('INFO', 'server')
         local up = type(server) == 'string' and string.match(server, 'uptime_in_seconds:(%d+)')
         if up and up * 1000 < change.grace then
