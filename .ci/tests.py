@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-COMMAND = [sys.executable, "-m", "coverage", "run", "-m", "pytest", *sys.argv[1:]]
+COMMAND = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "--numprocesses=3", *sys.argv[1:]]
 SOME_FAILED = 1
 
 

@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -110,9 +111,16 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         with _lock:
             if _loop is None:
                 loop = _new_loop()
-                threading.Thread(target=loop.run_forever, name="flowchan-bridge", daemon=True).start()
+                threading.Thread(target=_run, args=(loop,), name="flowchan-bridge", daemon=True).start()
                 _loop = loop
     return _loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    # The system hands a signal to any thread that takes it, and the main thread, which waits here for an answer,
+    # would not wake to handle it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    loop.run_forever()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -11,7 +11,6 @@ from flowchan.broker.broker import Broker
 from flowchan.context import current_run, current_tags, new_run_id
 from flowchan.dual import asked
 from flowchan.errors import IllegalTransition, MessageTooLarge, ParameterBindError
-from flowchan.flow_runs import wait_for_end
 from flowchan.input.body import body_of_value
 from flowchan.input.position import seconds
 from flowchan.run import FlowRun
@@ -19,6 +18,7 @@ from flowchan.runner import serving
 from flowchan.runner.entry import Entry, entry_of
 from flowchan.runs import catalogue, store
 from flowchan.runs.catalogue import Deployment
+from flowchan.runs.others import wait_for_end
 from flowchan.runs.parameters import schema_of
 from flowchan.runs.store import Change
 from flowchan.settings import current_settings

@@ -33,16 +33,6 @@
 A wait that ends without a message raises Python's own :class:`TimeoutError`, and a message that does
 not fit the type that was asked for raises :class:`pydantic.ValidationError`: both are what the callers
 of a receive already know how to catch.
-
-What stops a run from outside, or because it asked for it, is no error and no ``Exception``: ``StopRun`` passes through
-``except Exception`` on its way out of a flow.
-
-.. code-block:: text
-
-    StopRun (BaseException)
-    ├── CancelRun        it was cancelled
-    ├── SuspendRun       it was suspended: its process ends, and it goes on elsewhere
-    └── AbandonRun       it was taken over by somebody else
 """
 
 from __future__ import annotations
@@ -187,22 +177,6 @@ class RunCrashed(RunFailed):
 
 class RunCancelled(RunFailed):
     """The result was asked for of a run that was cancelled."""
-
-
-class StopRun(BaseException):  # noqa: N818 - a signal
-    """Leaves a flow from within, past ``except Exception``: the run is to stop."""
-
-
-class CancelRun(StopRun):
-    """The run was cancelled."""
-
-
-class SuspendRun(StopRun):
-    """The run is suspended: its process ends, and it is executed again when it has been resumed."""
-
-
-class AbandonRun(StopRun):
-    """The run is no more this process's."""
 
 
 class BrokerError(FlowchanError):

@@ -296,10 +296,15 @@ def suspend_flow_run(
         return cast("Any", flow_runs.suspend_flow_run(wait_for_input, flow_run_id, timeout, key))
 
 
-def resume_flow_run(flow_run_id: UUID | str, run_input: Mapping[str, Any] | BaseModel | None = None) -> None:
+def resume_flow_run(
+    flow_run_id: UUID | str,
+    run_input: Mapping[str, Any] | BaseModel | None = None,
+    *,
+    waiting_for: str | None = None,
+) -> None:
     """As :func:`flowchan.resume_flow_run`."""
     with blocking():
-        flow_runs.resume_flow_run(flow_run_id, run_input)
+        flow_runs.resume_flow_run(flow_run_id, run_input, waiting_for=waiting_for)
 
 
 def cancel_flow_run(flow_run_id: UUID | str) -> State:

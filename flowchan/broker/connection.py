@@ -134,6 +134,15 @@ class Connection:
         if self._sock is not None:
             self._readable()
 
+    def last_words(self) -> None:
+        """Handle the replies that have arrived, though the loop is closed: what they wake on it does not run."""
+        with contextlib.suppress(OSError, hiredis.ProtocolError):
+            while self._sock is not None and self._waiting and (data := self._sock.recv(_READ_BYTES)):
+                self._reader.feed(data)
+                while self._waiting and (reply := self._reader.gets()) is not False:
+                    with contextlib.suppress(RuntimeError):  # the loop is closed
+                        self._waiting.popleft()(reply)
+
     def close(self) -> None:
         """End the connection; handlers that still wait are told that it is lost. ``lost`` is not called."""
         self.lost = None

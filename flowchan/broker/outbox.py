@@ -138,6 +138,8 @@ class Outbox:
 
     def give_up(self) -> None:
         """Say what has not been stored, and give back the socket: the loop was closed without notice."""
+        if self._connection is not None:
+            self._connection.last_words()
         pending, self._pending = self._pending, deque()
         for sent in pending:
             outcome = "it is not known whether it was stored" if sent.written else "it was not stored"

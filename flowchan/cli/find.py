@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowchan.broker.broker import Broker
 from flowchan.errors import FlowchanError, InvalidKeyError, ObjectNotFound
 from flowchan.run import FlowRun
-from flowchan.runs import reaper, store
+from flowchan.runs import reaper
 
 _LOOKED_AT = 2000
 _SHORTEST = 6
@@ -22,7 +22,7 @@ async def find(broker: Broker, run: str) -> FlowRun:
         return await reaper.current(broker, run)
     except (ObjectNotFound, InvalidKeyError):
         pass  # it is no ID, then
-    known = await store.newest(broker, _LOOKED_AT)
+    known = await reaper.newest(broker, _LOOKED_AT)
     named = [each for each in known if each.name == run]
     if not named and len(run) >= _SHORTEST:
         named = [each for each in known if str(each.id).startswith(run.lower())]

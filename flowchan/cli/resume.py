@@ -11,6 +11,7 @@ from flowchan import bridge, sync
 from flowchan.cli import terminal
 from flowchan.cli.find import find
 from flowchan.errors import FlowchanError, InvalidRunInput, NotPausedError
+from flowchan.run import FlowRun
 from flowchan.runs.answer import question
 
 
@@ -39,11 +40,11 @@ def resume(
         if asked.schema is None:
             sync.resume_flow_run(known.id)
         else:
-            _ask(known.id, asked.schema, asked.description)
+            _ask(known, asked.schema, asked.description)
     print(f"{known.name} goes on.")
 
 
-def _ask(run: Any, schema: dict[str, Any], description: str | None) -> None:
+def _ask(run: FlowRun, schema: dict[str, Any], description: str | None) -> None:
     from flowchan.cli.form import fill  # noqa: PLC0415 - 150 ms for prompt_toolkit
 
     values: dict[str, Any] | None = None
@@ -51,7 +52,7 @@ def _ask(run: Any, schema: dict[str, Any], description: str | None) -> None:
     while True:
         values = fill(schema, description if values is None else None, known=values, problem=problem)
         try:
-            sync.resume_flow_run(run, values)
+            sync.resume_flow_run(run.id, values, waiting_for=run.waiting_for)
         except InvalidRunInput as rejected:
             if not terminal.is_a_person():
                 raise

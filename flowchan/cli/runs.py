@@ -12,7 +12,7 @@ from flowchan.cli import terminal, told
 from flowchan.cli.options import Json
 from flowchan.errors import FlowchanError
 from flowchan.run import FlowRun
-from flowchan.runs import reaper, store
+from flowchan.runs import reaper
 from flowchan.states import StateType
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def runs(
     kinds = _kinds(state)
 
     def read() -> list[FlowRun]:
-        bridge.call(reaper.reap)
-        return bridge.call(lambda broker: store.newest(broker, limit, kinds, flow))
+        return bridge.call(lambda broker: reaper.newest(broker, limit, kinds, flow))
 
     if as_json:
         for run in read():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import json
 import sys
@@ -26,8 +26,8 @@ _TYPES: dict[str, Any] = {
     "int": int,
     "float": float,
     "bool": bool,
-    "date": datetime.date,
-    "datetime": datetime.datetime,
+    "date": dt.date,
+    "datetime": dt.datetime,
     "decimal": decimal.Decimal,
     "uuid": uuid.UUID,
 }

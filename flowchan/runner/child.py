@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.dual import in_async, in_sync
-from flowchan.errors import IllegalTransition, ParameterBindError, StopRun
+from flowchan.errors import IllegalTransition, ParameterBindError
 from flowchan.runner.entry import Entry, load
 from flowchan.runs import store
 from flowchan.runs.engine import Handed, run_flow
@@ -31,6 +31,7 @@ from flowchan.runs.parameters import arguments_of
 from flowchan.runs.store import Change
 from flowchan.settings import Settings, chosen
 from flowchan.states import Failed
+from flowchan.stops import StopRun
 
 if TYPE_CHECKING:
     from flowchan.flows import Flow
@@ -82,6 +83,15 @@ class Control:
                 data = self._line.recv(_LONGEST)
             except OSError:
                 data = b""
+            # All that is there, first of all the end: a run is not begun for a server that has died.
+            while data:
+                try:
+                    more = self._line.recv(_LONGEST, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    more = b""
+                data = data + more if more else b""
             if not data:
                 _end_all()
             *lines, rest = (rest + data).split(b"\n")
@@ -104,7 +114,9 @@ def main() -> None:
     """Be such a process. The last argument is the number of the socket on which the server speaks."""
     line = socket.socket(fileno=int(sys.argv[-1]))
     os.set_inheritable(line.fileno(), False)  # noqa: FBT003 - that is how it is called
-    # Whatever the server's own shell made of it: this is how a function is interrupted.
+    # Whatever the server's shell, or the thread that started this process, made of it: this is how a function is
+    # interrupted.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     control = Control(line)
     setup = control.hear()

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flowchan import bridge
 from flowchan.context import FlowRunContext, current_run, current_tags, new_run_id, stored, within
 from flowchan.dual import Ask, Do, Steps
-from flowchan.errors import (
-    AbandonRun,
-    CancelRun,
-    EncodeError,
-    FlowPauseTimeout,
-    IllegalTransition,
-    RunCancelled,
-    StopRun,
-    SuspendRun,
-)
+from flowchan.errors import EncodeError, FlowPauseTimeout, IllegalTransition, RunCancelled
 from flowchan.input.body import body_of_value
 from flowchan.logging import announce, get_run_logger, prints_logged
 from flowchan.run import FlowRun
@@ -31,6 +22,7 @@ from flowchan.runs import parameters
 from flowchan.runs.execution import Execution
 from flowchan.settings import current_settings
 from flowchan.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, State
+from flowchan.stops import AbandonRun, CancelRun, StopRun, SuspendRun
 
 if TYPE_CHECKING:
     from flowchan.flows import Flow

@@ -10,7 +10,7 @@ from uuid import UUID
 import anyio
 
 from flowchan.broker.broker import Broker
-from flowchan.errors import AbandonRun, BrokerError, CancelRun, IllegalTransition, StopRun, SuspendRun
+from flowchan.errors import BrokerError, IllegalTransition
 from flowchan.run import FlowRun
 from flowchan.runs import store
 from flowchan.runs.interrupt import Interrupt
@@ -18,6 +18,7 @@ from flowchan.runs.keeper import keeper_of_this_process
 from flowchan.runs.store import Change
 from flowchan.settings import current_settings
 from flowchan.states import State, StateType
+from flowchan.stops import AbandonRun, CancelRun, StopRun, SuspendRun
 from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 from flowchan import bridge
-from flowchan.errors import StopRun
+from flowchan.stops import StopRun
 
 _PATIENCE = 1.0
 _LOOK = 0.005

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -73,10 +73,10 @@ def _taken_as(kind: Any) -> Callable[[str], bool]:
 
 
 _FORMATS: dict[str, Callable[[str], bool]] = {
-    "date": _taken_as(datetime.date),
-    "date-time": _taken_as(datetime.datetime),
-    "time": _taken_as(datetime.time),
-    "duration": _taken_as(datetime.timedelta),
+    "date": _taken_as(dt.date),
+    "date-time": _taken_as(dt.datetime),
+    "time": _taken_as(dt.time),
+    "duration": _taken_as(dt.timedelta),
 }
 
 

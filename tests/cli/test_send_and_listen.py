@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import uuid
 from collections.abc import Callable
@@ -33,8 +33,8 @@ def received(kind: Any, run_id: str = "some-run") -> Any:
         ("0.5", "float", 0.5),
         ("yes", "bool", True),
         ("abc", "bytes", b"abc"),
-        ("2026-01-31", "date", datetime.date(2026, 1, 31)),
-        ("2026-01-31T10:00:00Z", "datetime", datetime.datetime(2026, 1, 31, 10, tzinfo=datetime.UTC)),
+        ("2026-01-31", "date", dt.date(2026, 1, 31)),
+        ("2026-01-31T10:00:00Z", "datetime", dt.datetime(2026, 1, 31, 10, tzinfo=dt.UTC)),
         ("1.10", "decimal", Decimal("1.10")),
         ("12345678-1234-5678-1234-567812345678", "uuid", uuid.UUID("12345678-1234-5678-1234-567812345678")),
         ('{"a": [1, null]}', "json", {"a": [1, None]}),

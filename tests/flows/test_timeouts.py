@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flowchan import flow, receive_input
-from flowchan.errors import StopRun
 from flowchan.states import State
+from flowchan.stops import StopRun
 from tests.support.runs import seen_sync
 
 pytestmark = pytest.mark.anyio

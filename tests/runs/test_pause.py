@@ -7,7 +7,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import redis
@@ -73,7 +73,7 @@ def stored(client: redis.Redis, namespace: str, run: FlowRun) -> dict[str, str]:
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-NUMBER = uuid4()
+NUMBER = UUID("12345678-1234-5678-1234-567812345678")
 
 
 @pytest.mark.parametrize(

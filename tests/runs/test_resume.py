@@ -6,6 +6,7 @@ import logging
 from typing import Any, Literal
 from uuid import uuid4
 
+import anyio
 import pytest
 import redis
 from pydantic import BaseModel, Field
@@ -110,7 +111,7 @@ async def test_a_run_that_waits_for_nothing_takes_nothing() -> None:
         assert await call is None
 
 
-@pytest.mark.parametrize("given", [{"size": object()}, {"size": float("nan")}, {"size": "\ud800"}], ids=repr)
+@pytest.mark.parametrize("given", [{"size": object()}, {"size": float("nan")}, {"size": "\ud800"}], ids=["an object", "nan", "half a pair"])
 async def test_what_json_has_no_form_for_is_refused(given: Any) -> None:
     async with started(asks):
         run = await paused()
@@ -309,3 +310,26 @@ async def test_an_answer_is_not_logged(caplog: pytest.LogCaptureFixture) -> None
             await resume_flow_run((await paused()).id, {**GOOD, "extras": ["a secret"]})
             await call
     assert "secret" not in caplog.text
+
+
+# --- which question ------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_to_one_question_is_none_to_the_next() -> None:
+    @flow(name="asks")
+    async def asks_twice() -> tuple[Any, Any]:
+        return await pause_flow_run(Order), await pause_flow_run(Order)
+
+    async with started(asks_twice) as running:
+        run = await paused()
+        assert run.waiting_for == "paused-1"
+        await resume_flow_run(run.id, GOOD, waiting_for="paused-1")
+        while (await get_client().read_flow_run(run.id)).waiting_for != "paused-2":
+            await anyio.sleep(0.005)
+
+        with pytest.raises(NotPausedError, match="paused-2"):
+            await resume_flow_run(run.id, {"size": "small"}, waiting_for="paused-1")
+
+        await resume_flow_run(run.id, GOOD, waiting_for="paused-2")
+        first, second = await running
+        assert (first.size, second.size) == ("large", "large")

@@ -93,8 +93,9 @@ async def test_the_states_are_logged_if_asked_for(caplog: pytest.LogCaptureFixtu
             await resume_flow_run(run.id, {"value": 42})
             await waiting
 
-    said = [record.getMessage() for record in caplog.records if record.name == "flowchan.flow_runs"]
-    assert said[:3] == [f"Run {run.id} is {state}." for state in ("Running()", "Paused()", "Running()")]
+    said = [record.getMessage() for record in caplog.records if record.name == "flowchan.runs.others"]
+    states = ("Running()", "Paused()", "Running()", "Completed()")
+    assert said == [f"Run {run.id} is {state}." for state in states]
 
 
 async def test_who_waits_no_more_leaves_nothing_behind() -> None:

@@ -221,13 +221,12 @@ def plain_signatures(run: UUID, keyset: Keyset, flag: bool) -> int | None:
     return number
 
 
-async def runs_that_ask(run: UUID) -> None:
+async def runs_that_ask(run: UUID) -> int | None:
     assert_type(await pause_flow_run(), None)
     assert_type(await pause_flow_run(wait_for_input=str), str)
     assert_type(await pause_flow_run(wait_for_input=User, timeout=None, key="user"), User)
     assert_type(await pause_flow_run(NumberData.with_initial_data(number=3)), NumberData)
     untold: int | None = await pause_flow_run(wait_for_input=int | None)
-    print(untold)
     assert_type(await suspend_flow_run(wait_for_input=User), User)
     assert_type(await suspend_flow_run(flow_run_id=run, timeout=10), None)
     await resume_flow_run(run, {"name": "andrew"})
@@ -240,6 +239,7 @@ async def runs_that_ask(run: UUID) -> None:
         assert_type(known.state, State | None)
         assert_type(await client.read_flow_runs(state=["PAUSED"], flow="greeter"), list[FlowRun])
         assert_type(await client.read_flow_run_states(run), list[State])
+    return untold
 
 
 def runs_that_ask_in_sync_code(run: UUID) -> None:
