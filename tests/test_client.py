@@ -161,14 +161,14 @@ async def test_of_runs_of_one_millisecond_none_is_left_out_on_the_way() -> None:
 async def test_a_run_that_is_kept_no_more_is_left_out(namespace: str) -> None:
     broker = broker_of_this_loop(current_settings())
     run, gone = await many(2)
-    await broker.records.call("a run", "DEL", next(key for key in await _keys(namespace) if f"{gone}:@run" in key))
+    await broker.persistent.call("a run", "DEL", next(key for key in await _keys(namespace) if f"{gone}:@run" in key))
 
     assert [known.id for known in await get_client().read_flow_runs()] == [run]
 
 
 async def _keys(namespace: str) -> list[str]:
     broker = broker_of_this_loop(current_settings())
-    return [key.decode() for key in await broker.records.call("keys", "KEYS", f"{namespace}:*")]
+    return [key.decode() for key in await broker.persistent.call("keys", "KEYS", f"{namespace}:*")]
 
 
 async def test_runs_of_another_namespace_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,14 @@ from typing import Any
 
 import anyio
 
+from flowchan.broker.claims import Claims
 from flowchan.broker.commands import Commands
-from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.hub import Hub
 from flowchan.broker.outbox import Outbox
+from flowchan.broker.persistent import Persistent
 from flowchan.broker.records import Records
-from flowchan.broker.refusals import translated
 from flowchan.broker.work import Work
-from flowchan.errors import BrokerUnavailable
 from flowchan.settings import Settings
 from flowchan.wire import keys
 
@@ -41,30 +40,26 @@ class Broker:
         self.dialler = Dialler(loop, settings)
         self.outbox = Outbox(loop, self.dialler)
         self.commands = Commands(loop, self.dialler)
-        self.records = Records(self.dialler, self.commands)
+        self.persistent = Persistent(self.dialler, self.commands)
+        self.records = Records(self.persistent, settings)
+        self.claims = Claims(self.persistent, settings)
         self.hub = Hub(loop, self.dialler, self.commands)
         self._farewell: AsyncGenerator[None, None] | None = None
 
     def work(self, streams: Iterable[str], group: str, poll_interval: float) -> Work:
         """A consumer of a group's work on some streams."""
-        return Work(
-            self.hub,
-            self.records,
-            self.loop,
-            streams,
-            group,
-            lease=self.settings.lease,
-            poll_interval=poll_interval,
-        )
+        return Work(self.hub, self.claims, self.loop, streams, group, poll_interval=poll_interval)
 
     async def store(self, key: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a run's hash, and keep it for the retention time."""
-        await self._call(key, "HSET", key, *(part for item in values.items() for part in item))
-        await self._call(key, "PEXPIRE", key, int(self.settings.retention * 1000))
+        where = f"run {keys.address(key).run}"
+        set_all = ("HSET", key, *(part for item in values.items() for part in item))
+        await self.persistent.all(where, [set_all, ("PEXPIRE", key, int(self.settings.retention * 1000))])
 
     async def fetch(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Fields of a run's hash; None for each that is not there."""
-        values: list[bytes | None] = await self._call(key, "HMGET", key, *fields)
+        where = f"run {keys.address(key).run}"
+        values: list[bytes | None] = await self.persistent.call(where, "HMGET", key, *fields)
         return values
 
     async def close(self) -> None:
@@ -89,20 +84,6 @@ class Broker:
         self.outbox.abandon()
         self.commands.abandon()
         self.hub.abandon()
-
-    async def _call(self, key: str, *command: Any) -> Any:
-        """Give a command that can be given twice, for as long as a send may take."""
-        where = f"run {keys.address(key).run}"
-        with anyio.move_on_after(self.settings.send_timeout):
-            while True:
-                try:
-                    return await self.commands.call(*command)
-                except ConnectionLost:
-                    continue
-                except Refusal as refusal:
-                    raise translated(refusal, self.dialler.name, where) from None
-        why = self.dialler.trouble or f"{self.dialler.name} did not answer."
-        raise BrokerUnavailable(f"An input could not be stored or read ({where}): {why}")
 
     async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:
         try:

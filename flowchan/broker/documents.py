@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
-
 from flowchan.broker.broker import Broker
-from flowchan.broker.connection import ConnectionLost, Refusal
-from flowchan.broker.refusals import PASSING, translated
-from flowchan.errors import BrokerUnavailable
-
-_PASSING_PAUSE = 0.25
 
 
 async def read(broker: Broker, key: str, where: str) -> bytes | None:
@@ -63,21 +56,9 @@ async def delete(broker: Broker, key: str, where: str) -> bool:
 
 
 async def _call(broker: Broker, where: str, *command: Any) -> tuple[Any, bool]:
-    """Give a command for as long as a send may take; tells too whether it may have been carried out before."""
-    was_tried_before = False
-    refused: Refusal | None = None
-    with anyio.move_on_after(broker.settings.send_timeout):
-        while True:
-            try:
-                return await broker.commands.call(*command), was_tried_before
-            except ConnectionLost:
-                was_tried_before = True
-            except Refusal as refusal:
-                if refusal.code not in PASSING:
-                    raise translated(refusal, broker.dialler.name, where) from None
-                refused = refusal
-                await anyio.sleep(_PASSING_PAUSE)
-    if refused is not None and broker.dialler.trouble is None:
-        raise translated(refused, broker.dialler.name, where)
-    why = broker.dialler.trouble or f"{broker.dialler.name} did not answer."
-    raise BrokerUnavailable(f"It could not be read or changed ({where}): {why}")
+    """The broker's answer, and whether the command was given before, and that answer lost."""
+
+    async def ask(again: bool) -> tuple[Any, bool]:
+        return await broker.commands.call(*command), again
+
+    return await broker.persistent.persist(where, ask)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import anyio
 import msgpack
 
-from flowchan.broker.commands import Commands
-from flowchan.broker.connection import ConnectionLost, Refusal
-from flowchan.broker.dialler import Dialler
-from flowchan.broker.refusals import PASSING, translated
-from flowchan.errors import BrokerUnavailable
+from flowchan.broker.persistent import Persistent
+from flowchan.settings import Settings
 from flowchan.wire import keys
 
-_PASSING_PAUSE = 0.25
 _PAGE = 256
 
 
@@ -48,11 +40,10 @@ class Records:
     Every call is given again when its answer was lost, for as long as a send may take, and takes effect once.
     """
 
-    def __init__(self, dialler: Dialler, commands: Commands) -> None:
-        self._dialler = dialler
-        self._commands = commands
-        self._namespace = dialler.settings.namespace
-        self._keep = int(dialler.settings.retention * 1000)
+    def __init__(self, persistent: Persistent, settings: Settings) -> None:
+        self._persistent = persistent
+        self._namespace = settings.namespace
+        self._keep = int(settings.retention * 1000)
 
     async def change(
         self,
@@ -85,10 +76,10 @@ class Records:
         }
         whole["keep"] = max(self._keep, int((keep or 0) * 1000))
 
-        def arguments(*, again: bool) -> tuple[Any, ...]:
+        def arguments(again: bool) -> tuple[Any, ...]:
             return msgpack.packb({**whole, "again": again}, use_bin_type=False), run, state_id, state
 
-        what, now, entry = await self._script("change_run", of_run, arguments, f"run {run}")
+        what, now, entry = await self._persistent.script(f"run {run}", "change_run", of_run, arguments)
         return Outcome(what.decode(), now, keys.EntryId.parse(entry) if entry else keys.FIRST)
 
     async def renew(self, holder: str, runs: Sequence[str], lease: float) -> dict[str, str]:
@@ -108,7 +99,7 @@ class Records:
                 for run in page:
                     names += [spell(self._namespace, run) for spell in (keys.record, keys.states, keys.inputs)]
                 given = (holder, int(lease * 1000), self._keep, *page)
-                answer = await self._script("renew_leases", names, lambda *, again, given=given: given, "leases")  # noqa: ARG005
+                answer = await self._persistent.script("leases", "renew_leases", names, given)
                 types.update(zip(page, map(bytes.decode, answer), strict=True))
         return types
 
@@ -120,29 +111,8 @@ class Records:
         """
         names = [keys.requests(self._namespace, tag, deployment), keys.due(self._namespace, tag)]
         given = (holder, int(lease * 1000), *state, self._keep)
-        run, following = await self._script("take_request", names, lambda *, again: given, "requests", once=True)  # noqa: ARG005
+        run, following = await self._persistent.script("requests", "take_request", names, given, once=True)
         return Taken(run.decode() or None, keys.EntryId.parse(following) if following else None)
-
-    async def next_work(
-        self, stream: str, group: str, consumer: str, lease: float, look: str, held: Iterable[str]
-    ) -> Sequence[Any]:
-        """A group's next message for a consumer; see ``scripts/next_work.lua``."""
-        known = tuple(held)
-
-        def given(*, again: bool) -> tuple[Any, ...]:
-            # If an answer was lost, so may be a message: the group says that this consumer has it.
-            return group, consumer, int(lease * 1000), "2" if again else look, self._keep, *known
-
-        answer: Sequence[Any] = await self._script("next_work", [stream], given, _where(stream))
-        return answer
-
-    async def renew_work(
-        self, stream: str, group: str, consumer: str, entries: Iterable[str], idle: float = 0.0
-    ) -> list[str]:
-        """Keep messages from being handed to another, or give them back; those that the consumer has no more."""
-        given = (group, consumer, int(idle * 1000), *entries)
-        answer = await self._script("renew_work", [stream], lambda *, again: given, _where(stream))  # noqa: ARG005
-        return [entry.decode() for entry in answer]
 
     async def fetch(self, run: str) -> dict[str, bytes]:
         """All fields of a run's record; empty where there is none."""
@@ -153,7 +123,7 @@ class Records:
         """All fields of a run's record, and whether it is overdue by the broker's clock."""
         due = keys.due(self._namespace, keys.partition_tag(run))
         commands = [("HGETALL", keys.record(self._namespace, run)), ("ZSCORE", due, run), ("TIME",)]
-        flat, score, (seconds, micro) = await self._all(commands, f"run {run}")
+        flat, score, (seconds, micro) = await self._persistent.all(f"run {run}", commands)
         now = int(seconds) * 1000 + int(micro) // 1000
         fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
         return fields, score is not None and float(score) <= now
@@ -163,7 +133,7 @@ class Records:
         found: list[dict[str, bytes]] = []
         for start in range(0, len(runs), _PAGE):
             commands = [("HGETALL", keys.record(self._namespace, run)) for run in runs[start : start + _PAGE]]
-            answers = await self._all(commands, "runs")
+            answers = await self._persistent.all("runs", commands)
             found += [{flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)} for flat in answers]
         return found
 
@@ -180,7 +150,7 @@ class Records:
             if before is not None:  # many may have been made in one millisecond
                 commands.append((*runs, before[0], before[0], "WITHSCORES"))
         found: list[tuple[int, str]] = []
-        for flat in await self._all(commands, "runs"):
+        for flat in await self._persistent.all("runs", commands):
             found += [(int(float(flat[i + 1])), flat[i].decode()) for i in range(0, len(flat), 2)]
         return sorted((each for each in found if before is None or each < before), reverse=True)[:limit]
 
@@ -191,7 +161,7 @@ class Records:
         found: set[str] = set()
         cursor: Any = 0
         while True:
-            cursor, page = await self.call(
+            cursor, page = await self._persistent.call(
                 f"run {run}", "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, "TYPE", "stream"
             )
             found.update(key.decode() for key in page)
@@ -200,79 +170,15 @@ class Records:
 
     async def overdue(self, tags: Sequence[str] = keys.TAGS, limit: int = 100) -> list[str]:
         """Runs to which something should have happened by now, by the broker's clock."""
-        seconds, micro = await self.call("a clock", "TIME")
+        seconds, micro = await self._persistent.call("a clock", "TIME")
         now = int(seconds) * 1000 + int(micro) // 1000
         commands = [("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, limit) for tag in tags]
-        return [run.decode() for page in await self._all(commands, "runs") for run in page]
+        return [run.decode() for page in await self._persistent.all("runs", commands) for run in page]
 
     async def requests_waiting(self, deployment: str) -> dict[str, keys.EntryId]:
         """The partitions in which requests of a deployment wait, each with the oldest request's entry."""
         commands = [
             ("XRANGE", keys.requests(self._namespace, tag, deployment), "-", "+", "COUNT", 1) for tag in keys.TAGS
         ]
-        pages = await self._all(commands, "requests")
+        pages = await self._persistent.all("requests", commands)
         return {tag: keys.EntryId.parse(page[0][0]) for tag, page in zip(keys.TAGS, pages, strict=True) if page}
-
-    async def call(self, where: str, *command: Any) -> Any:
-        """Give one command that can be given twice."""
-        (answer,) = await self._all([command], where)
-        return answer
-
-    async def _all(self, commands: Sequence[tuple[Any, ...]], where: str) -> list[Any]:
-        """Give commands that can be given twice, together, and have all their answers."""
-
-        async def ask(*, again: bool) -> list[Any]:  # noqa: ARG001
-            under_way = [self._commands.ask(*command) for command in commands]
-            answers = [await answer for answer in under_way]
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-            return answers
-
-        return await self._persist(ask, where)  # type: ignore[no-any-return]
-
-    async def _script(self, name: str, names: Sequence[str], arguments: Any, where: str, *, once: bool = False) -> Any:
-        text, digest = _script(name)
-
-        async def ask(*, again: bool) -> Any:
-            given = (len(names), *names, *arguments(again=again))
-            try:
-                return await self._commands.call("EVALSHA", digest, *given)
-            except Refusal as refusal:
-                if refusal.code != "NOSCRIPT":
-                    raise
-            return await self._commands.call("EVAL", text, *given)
-
-        return await self._persist(ask, where, once=once)
-
-    async def _persist(self, ask: Any, where: str, *, once: bool = False) -> Any:
-        again = False
-        refused: Refusal | None = None
-        with anyio.move_on_after(self._dialler.settings.send_timeout):
-            while True:
-                try:
-                    return await ask(again=again)
-                except ConnectionLost:
-                    if once:
-                        break
-                    again = True
-                except Refusal as refusal:
-                    if refusal.code not in PASSING:
-                        raise translated(refusal, self._dialler.name, where) from None
-                    refused = refusal
-                    await anyio.sleep(_PASSING_PAUSE)
-        if refused is not None and self._dialler.trouble is None:
-            raise translated(refused, self._dialler.name, where) from None
-        why = self._dialler.trouble or f"{self._dialler.name} did not answer."
-        raise BrokerUnavailable(f"What is known of runs could not be read or changed ({where}): {why}")
-
-
-def _where(stream: str) -> str:
-    _, run, channel = keys.address(stream)
-    return f"run {run}, channel {channel}"
-
-
-@functools.cache
-def _script(name: str) -> tuple[str, str]:
-    text = (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text()
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

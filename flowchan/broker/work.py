@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowchan.broker.source import Entry, Source
 from flowchan.errors import BrokerUnavailable, FlowchanError
-from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
+    from flowchan.broker.claims import Claims
     from flowchan.broker.hub import Hub
-    from flowchan.broker.records import Records
 
 logger = logging.getLogger(__name__)
 
@@ -46,20 +45,19 @@ class Work:
     def __init__(
         self,
         hub: Hub,
-        records: Records,
+        claims: Claims,
         loop: asyncio.AbstractEventLoop,
         streams: Iterable[str],
         group: str,
         *,
-        lease: float,
         poll_interval: float,
     ) -> None:
         self.group = group
         self.consumer = f"flowchan-{secrets.token_hex(6)}"
         self._hub = hub
-        self._records = records
+        self._claims = claims
         self.loop = loop
-        self._lease = lease
+        self._lease = claims.lease
         self._poll_interval = poll_interval
         self._streams = deque(streams)
         self._sources: dict[str, Source] = {}
@@ -108,9 +106,7 @@ class Work:
     def acknowledge(self, stream: str, entry: EntryId) -> asyncio.Future[Any]:
         """The message is done with; the future ends when the broker knows."""
         self._held[stream].discard(entry)
-        key = keys.address(stream)
-        where = f"run {key.run}, channel {key.channel}"
-        return asyncio.ensure_future(self._records.call(where, "XACK", stream, self.group, str(entry)))
+        return asyncio.ensure_future(self._claims.acknowledge(stream, self.group, entry))
 
     def piece(self, entry: Entry) -> Piece:
         """The message, as its lease is renewed."""
@@ -164,20 +160,18 @@ class Work:
             stream = self._streams[0]
             self._streams.rotate(-1)
             try:
-                found = await self._records.next_work(
-                    stream, self.group, self.consumer, self._lease, look, map(str, self._held[stream])
-                )
+                claim = await self._claims.claim(stream, self.group, self.consumer, look, self._held[stream])
             except FlowchanError:
                 self._was_in_doubt = self._may_be_more = True
                 raise
-            if found[0]:
-                entry = Entry(stream, EntryId.parse(found[0]), found[1], int(found[2]))
+            if claim.fields is not None:
+                entry = Entry(stream, claim.entry, claim.fields, claim.deliveries)
                 self._held[stream].add(entry.id)
                 self._ready.append((entry, self.loop.time() + self._lease / 2))
                 self._may_be_more = True
                 self._wake()
                 return
-            self._listen(stream, EntryId.parse(found[1]))
+            self._listen(stream, claim.entry)
         if look:
             self._looked_at, self._was_in_doubt = self.loop.time(), False
 
@@ -216,9 +210,7 @@ class Work:
     def _give_back(self, stream: str, entries: Iterable[EntryId]) -> None:
         async def give_back() -> None:
             with contextlib.suppress(FlowchanError):  # its lease is over soon
-                await self._records.renew_work(
-                    stream, self.group, self.consumer, map(str, entries), idle=self._lease + 1
-                )
+                await self._claims.give_back(stream, self.group, self.consumer, entries)
 
         task = self.loop.create_task(give_back())
         _giving_back.add(task)
@@ -228,9 +220,9 @@ class Work:
 _giving_back: set[asyncio.Task[None]] = set()
 
 
-def by_consumer(pieces: Iterable[Piece]) -> Mapping[tuple[str, str, str], list[str]]:
+def by_consumer(pieces: Iterable[Piece]) -> Mapping[tuple[str, str, str], list[EntryId]]:
     """The entries of each consumer in each stream."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[EntryId]] = {}
     for piece in pieces:
-        found.setdefault((piece.stream, piece.group, piece.consumer), []).append(str(piece.entry))
+        found.setdefault((piece.stream, piece.group, piece.consumer), []).append(piece.entry)
     return found

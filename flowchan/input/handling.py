@@ -91,10 +91,10 @@ class _Leases:
         loop.call_later(self._settings.lease / 3, self._beat)
 
     async def _renew(self, pieces: list[Piece]) -> None:
-        records = broker_of_this_loop(self._settings).records
+        claims = broker_of_this_loop(self._settings).claims
         for (stream, group, consumer), entries in by_consumer(pieces).items():
             try:
-                await records.renew_work(stream, group, consumer, entries)
+                await claims.renew(stream, group, consumer, entries)
             except FlowchanError as error:
                 logger.warning("The leases of %d messages could not be renewed: %s", len(entries), error)
 

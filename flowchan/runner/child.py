@@ -190,7 +190,7 @@ def _warm(runner: asyncio.Runner, flows: dict[str, Flow[..., Any]]) -> None:
     """Have the connections made that the runs will use first."""
 
     async def greet(broker: Broker) -> None:
-        await broker.records.call("a greeting", "PING")
+        await broker.persistent.call("a greeting", "PING")
 
     async def greet_here(settings: Settings) -> None:
         await greet(broker_of_this_loop(settings))

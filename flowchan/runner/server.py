@@ -250,7 +250,7 @@ class Server:
         if state is not None:
             logger.warning("Run %s is %s.", run, state)
         # Each execution has one: it would be kept for as long as the run.
-        await self._broker.records.call(f"run {run}", "UNLINK", keys.control(self._settings.namespace, holder))
+        await self._broker.persistent.call(f"run {run}", "UNLINK", keys.control(self._settings.namespace, holder))
 
     async def _fail(self, run: str, holder: str, problem: str) -> None:
         state = Failed(message=f"The flow's code could not be imported: {problem}.")

@@ -57,7 +57,7 @@ def ask(
     if is_used:
         # What was asked for before may have been more than is asked for now.
         old = (keyset["schema"], keyset["description"])
-        yield Ask(lambda broker: broker.records.call(f"run {run}", "HDEL", key_of_inputs, *old))
+        yield Ask(lambda broker: broker.persistent.call(f"run {run}", "HDEL", key_of_inputs, *old))
     if model is not None:
         yield Do(lambda: model.save(keyset, run))
     try:

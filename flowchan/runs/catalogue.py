@@ -74,10 +74,10 @@ async def save(broker: Broker, deployment: Deployment) -> UUID:
         "served": datetime.now(UTC).isoformat(),
     }
     index, kept = keys.deployments(namespace), int(KEPT * 1000)
-    await broker.records.call(where, "HSET", key, *(part for field in fields.items() for part in field))
-    await broker.records.call(where, "PEXPIRE", key, kept)
-    await broker.records.call(where, "HSET", index, str(found), deployment.full_name)
-    await broker.records.call(where, "PEXPIRE", index, kept)
+    await broker.persistent.call(where, "HSET", key, *(part for field in fields.items() for part in field))
+    await broker.persistent.call(where, "PEXPIRE", key, kept)
+    await broker.persistent.call(where, "HSET", index, str(found), deployment.full_name)
+    await broker.persistent.call(where, "PEXPIRE", index, kept)
     return found
 
 
@@ -89,7 +89,7 @@ async def read(broker: Broker, name: UUID | str) -> tuple[UUID, Deployment]:
     """
     namespace = broker.settings.namespace
     found = _as_id(name) or id_of(namespace, str(name))
-    flat = await broker.records.call(f"deployment {name}", "HGETALL", keys.deployment(namespace, str(found)))
+    flat = await broker.persistent.call(f"deployment {name}", "HGETALL", keys.deployment(namespace, str(found)))
     fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
     if "flow" not in fields:
         raise ObjectNotFound(_unknown(str(name), _as_id(name) is not None))
@@ -98,7 +98,7 @@ async def read(broker: Broker, name: UUID | str) -> tuple[UUID, Deployment]:
 
 async def names(broker: Broker) -> dict[UUID, str]:
     """The deployments that are known: their names by their IDs."""
-    flat = await broker.records.call("deployments", "HGETALL", keys.deployments(broker.settings.namespace))
+    flat = await broker.persistent.call("deployments", "HGETALL", keys.deployments(broker.settings.namespace))
     return {UUID(flat[i].decode()): flat[i + 1].decode() for i in range(0, len(flat), 2)}
 
 

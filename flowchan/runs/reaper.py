@@ -45,7 +45,7 @@ async def reap_one(broker: Broker, run: UUID | str) -> bool:
         if change is None or await store.change(broker, run, change) is None:
             return False
     except ObjectNotFound:
-        await broker.records.call(
+        await broker.persistent.call(
             "overdue runs",
             "ZREM",
             keys.due(broker.settings.namespace, keys.partition_tag(keys.run_id(run))),

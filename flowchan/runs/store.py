@@ -203,7 +203,7 @@ class Following:
 async def history(broker: Broker, run: UUID | str) -> list[State]:
     """All states of a run, oldest first; as many as are kept."""
     stream = keys.states(broker.settings.namespace, keys.run_id(run))
-    entries = await broker.records.call(f"run {run}", "XRANGE", stream, "-", "+")
+    entries = await broker.persistent.call(f"run {run}", "XRANGE", stream, "-", "+")
     return [_state(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"]) for _, fields in entries]
 
 

@@ -111,7 +111,9 @@ async def test_a_run_that_waits_for_nothing_takes_nothing() -> None:
         assert await call is None
 
 
-@pytest.mark.parametrize("given", [{"size": object()}, {"size": float("nan")}, {"size": "\ud800"}], ids=["an object", "nan", "half a pair"])
+@pytest.mark.parametrize(
+    "given", [{"size": object()}, {"size": float("nan")}, {"size": "\ud800"}], ids=["an object", "nan", "half a pair"]
+)
 async def test_what_json_has_no_form_for_is_refused(given: Any) -> None:
     async with started(asks):
         run = await paused()
