@@ -1,4 +1,4 @@
-"""The tests, under coverage. What fails is run once more by itself; what fails twice has failed.
+"""The tests, in three processes. What fails is run once more by itself; what fails twice has failed.
 
 They start servers, fork, send signals and stop clocks, on machines that do other things meanwhile. Both summaries are
 printed, so a test that fails now and then is seen.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-COMMAND = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "--numprocesses=3", *sys.argv[1:]]
+COMMAND = [sys.executable, "-m", "pytest", "--numprocesses=3", *sys.argv[1:]]
 SOME_FAILED = 1
 
 

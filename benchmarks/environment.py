@@ -8,7 +8,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("redis", "hiredis", "uvloop", "pydantic", "msgpack")
+_PACKAGES = ("redis", "hiredis", "uvloop", "pydantic", "pydantic-core", "msgpack", "anyio")
 
 
 def environment(server: str) -> dict[str, str]:

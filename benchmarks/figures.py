@@ -6,11 +6,19 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+_POINTS = 200
+
 
 def quantile(values: Iterable[float], part: float) -> float:
     """The smallest value that at least ``part`` of all values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
+def distribution(values: Iterable[float]) -> list[float]:
+    """A few hundred quantiles, evenly spaced, from the least value to the greatest: enough to draw them all."""
+    ordered = sorted(values)
+    return [round(ordered[(len(ordered) - 1) * point // _POINTS], 1) for point in range(_POINTS + 1)]
 
 
 class Ratio(NamedTuple):

@@ -8,15 +8,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import redis
 
 from flowchan import flow, get_client
 from flowchan.broker.broker import broker_of_this_loop
 from flowchan.context import FlowRun, get_run_context, new_run_id
 from flowchan.errors import InvalidKeyError, ObjectNotFound
+from flowchan.flow_runs import wait_for_flow_run
 from flowchan.runs import store
 from flowchan.runs.store import Change
 from flowchan.settings import current_settings
 from flowchan.states import Completed, Failed, Running, StateType
+from flowchan.wire import keys
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +189,20 @@ async def test_a_run_that_runs_is_read_as_it_is_now() -> None:
     assert (known.id, known.name, known.flow_name) == ("order-4711", "a-run", None)
     assert known.state is not None
     assert known.state.is_running()
+
+
+async def test_the_states_of_a_run_are_known_when_their_stream_is_gone(client: redis.Redis, namespace: str) -> None:
+    @flow
+    async def works() -> None: ...
+
+    await works()
+    (run,) = await get_client().read_flow_runs()
+    before = await get_client().read_flow_run_states(run.id)
+    client.delete(keys.states(namespace, str(run.id)))
+
+    after = await get_client().read_flow_run_states(run.id)
+
+    assert [(state.type, state.name, state.timestamp) for state in after] == [
+        (state.type, state.name, state.timestamp) for state in before
+    ]
+    assert (await wait_for_flow_run(run.id, log_states=True)).id == run.id

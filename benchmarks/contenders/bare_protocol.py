@@ -12,7 +12,7 @@ from benchmarks.contenders import commands
 from benchmarks.contenders.by_hand import ByHand
 
 
-class _Protocol(asyncio.Protocol):
+class Protocol(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._reader = hiredis.Reader()
@@ -37,14 +37,14 @@ class _Protocol(asyncio.Protocol):
 class BareProtocol(ByHand):
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        _, self._protocol = await loop.create_unix_connection(lambda: _Protocol(loop), self.place.socket)
+        _, self._protocol = await loop.create_unix_connection(lambda: Protocol(loop), self.place.socket)
         await self._protocol.call(commands.create_group(self.place.mine))
 
     async def close(self) -> None:
         self._protocol.transport.close()
 
-    async def add(self, text: bytes) -> None:
-        await self._protocol.call(commands.add(self.place.theirs, text))
+    async def add(self, body: bytes) -> None:
+        await self._protocol.call(commands.add(self.place.theirs, body))
 
     async def get(self) -> bytes:
-        return commands.text_of(await self._protocol.call(commands.get(self.place.mine)))
+        return commands.body_of(await self._protocol.call(commands.get(self.place.mine)))

@@ -17,18 +17,21 @@ def create_group(stream: str) -> bytes:
     return _pack(("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM"))
 
 
-def add(stream: str, text: bytes) -> bytes:
-    return _pack(("XADD", stream, "*", "v", text))
+def add(stream: str, body: bytes) -> bytes:
+    return _pack(("XADD", stream, "*", "v", body))
 
 
-def get(stream: str) -> bytes:
+def get(*streams: str) -> bytes:
     return _pack(
-        ("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", COUNT, "BLOCK", BLOCK, "NOACK", "STREAMS", stream, ">")
+        (
+            *("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", COUNT, "BLOCK", BLOCK, "NOACK", "STREAMS"),
+            *(*streams, *(">" for _ in streams)),
+        )
     )
 
 
-def text_of(reply: Any) -> bytes:
-    """The text of the first entry in XREADGROUP's reply."""
-    ((_, ((_, (_, text)), *_)),) = reply
-    assert isinstance(text, bytes)
-    return text
+def body_of(reply: Any) -> bytes:
+    """The body of the first entry in XREADGROUP's reply."""
+    ((_, ((_, (_, body)), *_)),) = reply
+    assert isinstance(body, bytes)
+    return body

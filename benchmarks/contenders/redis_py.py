@@ -26,11 +26,11 @@ class Asyncio(ByHand):
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def add(self, text: bytes) -> None:
-        await self._redis.xadd(self.place.theirs, {"v": text})
+    async def add(self, body: bytes) -> None:
+        await self._redis.xadd(self.place.theirs, {"v": body})
 
     async def get(self) -> bytes:
-        return _text(
+        return _body(
             await self._redis.xreadgroup(GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True)
         )
 
@@ -48,16 +48,16 @@ class Sync(ByHand):
     async def close(self) -> None:
         self._redis.close()
 
-    async def add(self, text: bytes) -> None:
-        self._redis.xadd(self.place.theirs, {"v": text})
+    async def add(self, body: bytes) -> None:
+        self._redis.xadd(self.place.theirs, {"v": body})
 
     async def get(self) -> bytes:
-        return _text(
+        return _body(
             self._redis.xreadgroup(GROUP, CONSUMER, {self.place.mine: ">"}, count=COUNT, block=BLOCK, noack=True)
         )
 
 
-def _text(reply: Any) -> bytes:
+def _body(reply: Any) -> bytes:
     ((_, ((_, fields), *_)),) = reply
-    text: bytes = fields[b"v"]
-    return text
+    body: bytes = fields[b"v"]
+    return body

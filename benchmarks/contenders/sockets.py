@@ -23,11 +23,11 @@ class Sockets(ByHand):
     async def close(self) -> None:
         self._sock.close()
 
-    async def add(self, text: bytes) -> None:
-        self._call(commands.add(self.place.theirs, text))
+    async def add(self, body: bytes) -> None:
+        self._call(commands.add(self.place.theirs, body))
 
     async def get(self) -> bytes:
-        return commands.text_of(self._call(commands.get(self.place.mine)))
+        return commands.body_of(self._call(commands.get(self.place.mine)))
 
     def _call(self, packed: bytes) -> Any:
         self._sock.sendall(packed)

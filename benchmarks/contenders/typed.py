@@ -1,8 +1,7 @@
-"""flowchan in asynchronous code, as its users call it."""
+"""flowchan in asynchronous code, as its users call it: one conversation."""
 
 from __future__ import annotations
 
-import os
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
@@ -26,7 +25,6 @@ class _Typed:
     answers: Any = str
 
     def __init__(self, place: Place) -> None:
-        os.environ["FLOWCHAN_URL"] = f"unix://{place.socket}"
         self.theirs = place.theirs
         self._mine = place.mine
         self._held = AsyncExitStack()
@@ -76,3 +74,37 @@ class Unawaited(_Typed):
     async def answer(self) -> None:
         question = cast("AutomaticRunInput[str]", await self.questions.next())
         question.respond(greeting(question.value))
+
+
+class Large:
+    """An echo of much text, or many bytes, each over its own channel."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._held = AsyncExitStack()
+
+    async def open(self) -> None:
+        await self._held.enter_async_context(open_run(self._place.mine))
+        # The same receiver asks and answers: a side does one of them.
+        self._receivers: dict[str, InputReceiver[Any]] = {
+            "text": receive_input(str, timeout=PATIENCE, with_metadata=True),
+            "bytes": receive_input(bytes, timeout=PATIENCE, with_metadata=True),
+        }
+        for receiver in self._receivers.values():
+            self._held.push_async_exit(receiver)
+
+    async def close(self) -> None:
+        await self._held.aclose()
+
+    def say(self, size: int, kind: str) -> None:
+        self._receiver = self._receivers[kind]
+        self._large: str | bytes = "x" * size if kind == "text" else b"x" * size
+
+    async def ask_large(self) -> None:
+        await send_input(self._large, self._place.theirs)
+        if len((await self._receiver.next()).value) != len(self._large):
+            raise AssertionError("It came back changed.")
+
+    async def answer_large(self) -> None:
+        question = await self._receiver.next()
+        await question.respond(question.value)

@@ -1,8 +1,7 @@
-"""flowchan in synchronous code, as its users call it."""
+"""flowchan in synchronous code, as its users call it: one conversation."""
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import cast
 
@@ -13,7 +12,6 @@ from flowchan.sync import open_run, receive_input, send_input
 
 class Text:
     def __init__(self, place: Place) -> None:
-        os.environ["FLOWCHAN_URL"] = f"unix://{place.socket}"
         self._place = place
         self._held = ExitStack()
 

@@ -19,8 +19,12 @@ class Outcome(NamedTuple):
 
     what: str
     """``done``, or why not: ``unknown``, ``exists``, ``refused``, ``lost``, ``expired``, ``early``."""
-    state: bytes
-    """The state that the run has now."""
+    type: bytes
+    """The state that the run has now: its type, …"""
+    state_id: bytes
+    """… its ID, …"""
+    rest: bytes
+    """… and the rest of it, as JSON."""
     entry: keys.EntryId
     """Its entry in the stream of the run's states."""
 
@@ -50,12 +54,13 @@ class Records:
         run: str,
         state_id: str,
         state: bytes,
+        rest: bytes,
         change: Mapping[str, Any],
         *,
         deployment: str | None = None,
         keep: float | None = None,
     ) -> Outcome:
-        """Give a run its next state; see the script for what a change may say.
+        """Give a run its next state, of which ``rest`` is what is neither ID nor type; see the script.
 
         ``deployment`` asks for the run's execution in the same breath; ``keep`` is for how many seconds the run is
         remembered, if that is longer than the retention.
@@ -77,10 +82,10 @@ class Records:
         whole["keep"] = max(self._keep, int((keep or 0) * 1000))
 
         def arguments(again: bool) -> tuple[Any, ...]:
-            return msgpack.packb({**whole, "again": again}, use_bin_type=False), run, state_id, state
+            return msgpack.packb({**whole, "again": again}, use_bin_type=False), run, state_id, state, rest
 
-        what, now, entry = await self._persistent.script(f"run {run}", "change_run", of_run, arguments)
-        return Outcome(what.decode(), now, keys.EntryId.parse(entry) if entry else keys.FIRST)
+        what, kind, now, more, entry = await self._persistent.script(f"run {run}", "change_run", of_run, arguments)
+        return Outcome(what.decode(), kind, now, more, keys.EntryId.parse(entry) if entry else keys.FIRST)
 
     async def renew(self, holder: str, runs: Sequence[str], lease: float) -> dict[str, str]:
         """Keep runs of this holder from being overdue for ``lease`` seconds.
@@ -106,7 +111,7 @@ class Records:
     async def take(self, deployment: str, tag: str, holder: str, lease: float, state: Sequence[bytes | str]) -> Taken:
         """Take the oldest request of a deployment in one partition: its run is the holder's now.
 
-        ``state`` is the one that the run gets: its ID, its JSON, its type. Not given again when its answer was lost:
+        ``state`` is the one that the run gets: its ID, its JSON, its type, the rest. Not given again when its answer was lost:
         a run whose taker never heard of it is overdue soon, and handed on.
         """
         names = [keys.requests(self._namespace, tag, deployment), keys.due(self._namespace, tag)]

@@ -114,7 +114,8 @@ def load(entry: Entry) -> Flow[..., Any]:
 
 def _script(path: str) -> types.ModuleType:
     known = sys.modules.get(MAIN)
-    if known is not None and known.__file__ == path:
+    # multiprocessing gives this name to whatever the program's module is when it is imported.
+    if known is not None and getattr(known, "__file__", None) == path:
         return known
     with io.open_code(path) as file:
         source = file.read()

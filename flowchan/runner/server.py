@@ -187,7 +187,8 @@ class Server:
     async def _take(self, place: Place, spare: Process) -> bool:
         deployment, tag = place
         state, holder = Pending(), secrets.token_hex(8)
-        told = str(state.id), state.model_dump_json(exclude_none=True).encode(), state.type.value
+        state_id, whole, rest = store.stored(state)
+        told = state_id, whole, state.type.value, rest
         try:
             taken = await self._broker.records.take(deployment, tag, holder, self._settings.lease, told)
         except BrokerError as error:

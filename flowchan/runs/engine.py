@@ -9,9 +9,10 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowchan import bridge
+from flowchan import bridge, dual
 from flowchan.context import FlowRunContext, current_run, current_tags, new_run_id, stored, within
 from flowchan.dual import Ask, Do, Steps
 from flowchan.errors import EncodeError, FlowPauseTimeout, IllegalTransition, RunCancelled
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from flowchan.flows import Flow
 
 logger = logging.getLogger(__name__)
+
+_OURS = frozenset({__file__, dual.__file__})
 
 
 class TimedOut(StopRun):
@@ -166,9 +169,17 @@ def _state_after(flow: Flow[..., Any], execution: Execution, value: Any, error: 
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, Exception):
         if not isinstance(error, FlowPauseTimeout):
-            get_run_logger().error("Encountered an exception:", exc_info=error)
+            get_run_logger().error("Encountered an exception:", exc_info=(type(error), error, _from_the_flow(error)))
         return Failed(message=f"Flow run encountered an exception: {text}", data=error)
     return Crashed(message=f"Execution was ended from outside: {text}", data=error)
+
+
+def _from_the_flow(error: BaseException) -> TracebackType | None:
+    """Where it was raised, from the flow's own function on: the steps that led there are ours."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None and place.tb_frame.f_code.co_filename in _OURS:
+        place = place.tb_next
+    return place
 
 
 def _again(flow: Flow[..., Any], execution: Execution, failed: State) -> Steps[None]:

@@ -101,11 +101,15 @@ async def wait_for_end(
             if known.state.is_final() and (not log_states or last == known.state.id):
                 return known
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if known.state.is_final():
+                poll_interval = 0.0  # what is to be logged still, if it is kept
+            elif left is not None and left <= 0:
                 raise TimeoutError(f"Run {run} has not ended in time: it is {known.state.name!r}.")
             try:
                 state, _ = await states.next(poll_interval if left is None else min(poll_interval, left))
             except TimeoutError:
+                if known.state.is_final():
+                    return known
                 continue
             last = state.id
             if log_states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ YEAR = 365 * 24 * 3600.0
 """Seconds that a suspended run is kept which waits without a limit."""
 
 _POLL = 10.0
+_LINGER = 3600.0
+"""Seconds that the stream of a run's states outlives the run."""
 
 
 class Change(NamedTuple):
@@ -72,7 +75,7 @@ async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes 
         fields["parameters"] = parameters
     outcome = await _change(broker, run.id, change._replace(fields=fields), {"new": True})
     if outcome.what != "done":
-        raise IllegalTransition(f"Run {run.id} was not made: there is one with this ID, {_state(outcome.state)}.")
+        raise IllegalTransition(f"Run {run.id} was not made: there is one with this ID, {_now(outcome)}.")
     return outcome.entry
 
 
@@ -95,14 +98,14 @@ async def change(broker: Broker, run: UUID | str, change: Change) -> EntryId | N
         case "unknown":
             raise no_such_run(run)
         case "lost":
-            now = _state(outcome.state)
+            now = _now(outcome)
             text = f"Run {run} is executed here no more: it is {now.name!r}, and cannot become {change.state.name!r}."
             raise RunTakenOver(text, now=now)
         case "expired":
             raise FlowPauseTimeout(f"Run {run} was not resumed in time.")
         case _:
             pass
-    now = _state(outcome.state)
+    now = _now(outcome)
     kind: type[IllegalTransition] = IllegalTransition
     if change.expected is not None and change.expected.is_paused():
         kind = NotPausedError
@@ -116,7 +119,7 @@ async def read(broker: Broker, run: UUID | str) -> FlowRun:
         ObjectNotFound: nothing is.
     """
     fields = await broker.records.fetch(keys.run_id(run))
-    if "state" not in fields:
+    if "type" not in fields:
         raise no_such_run(run)
     return _run(keys.run_id(run), fields)
 
@@ -129,7 +132,7 @@ async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, boo
     """
     key = keys.run_id(run)
     fields, is_overdue = await broker.records.fetch_with_clock(key)
-    if "state" not in fields:
+    if "type" not in fields:
         raise no_such_run(run)
     return _run(key, fields), is_overdue
 
@@ -156,7 +159,7 @@ async def newest(
         page = await broker.records.newest(max(limit, 64), before)
         records = await broker.records.fetch_all([run for _, run in page])
         for (_, run), fields in zip(page, records, strict=True):
-            if "state" not in fields:
+            if "type" not in fields:
                 continue
             made = _run(run, fields)
             assert made.state is not None  # noqa: S101 - it is among the fields
@@ -201,10 +204,21 @@ class Following:
 
 
 async def history(broker: Broker, run: UUID | str) -> list[State]:
-    """All states of a run, oldest first; as many as are kept."""
-    stream = keys.states(broker.settings.namespace, keys.run_id(run))
+    """All states of a run, oldest first; as many as are kept. An hour after its end the messages of all but the last are gone."""
+    key = keys.run_id(run)
+    stream = keys.states(broker.settings.namespace, key)
     entries = await broker.persistent.call(f"run {run}", "XRANGE", stream, "-", "+")
-    return [_state(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"]) for _, fields in entries]
+    if entries:
+        return [_state(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"]) for _, fields in entries]
+    fields = await broker.records.fetch(key)
+    known: list[State] = []
+    for number in itertools.count(2):  # 1 is the last, which is known in full
+        if f"was-{number}" not in fields:
+            break
+        kind, timestamp, name = fields[f"was-{number}"].decode().split(" ", 2)
+        known.append(State.model_validate({"type": kind, "timestamp": timestamp, "name": name}))
+    last = [state_of(fields["type"], fields["state_id"], fields["state"])] if "type" in fields else []
+    return [*reversed(known), *last]
 
 
 def no_such_run(run: UUID | str) -> ObjectNotFound:
@@ -245,10 +259,11 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     keep = None
     if state.type is StateType.SUSPENDED:
         keep = YEAR if change.expires is None else change.expires + broker.settings.retention
+    if state.is_final():
+        told["linger"] = int(_LINGER * 1000)
     return await broker.records.change(
         keys.run_id(run),
-        str(state.id),
-        state.model_dump_json(exclude_none=True).encode(),
+        *stored(state),
         told,
         deployment=str(change.deployment) if change.deployment is not None else None,
         keep=keep,
@@ -261,7 +276,7 @@ def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
         return value.decode() if value else None
 
     made = FlowRun(run_of_key(run), text("name"), text("flow"))
-    made.state = _state(fields["state"])
+    made.state = state_of(fields["type"], fields["state_id"], fields["state"])
     if made.state.is_completed() and fields.get("result"):
         result: Any = codec.decode(fields["result"], max_bytes=len(fields["result"]))
         made.state = made.state.model_copy(update={"data": result["value"][0]})
@@ -276,6 +291,27 @@ def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
     made.created = datetime.fromtimestamp(int(created) / 1000, UTC) if created else None
     made.run_count = int(fields.get("run_count", b"0"))
     return made
+
+
+def stored(state: State) -> tuple[str, bytes, bytes]:
+    """A state as it is stored: its ID; its JSON, for the stream; and what of that is neither ID nor type.
+
+    The last is short for most states, and a hash of short values takes half the memory.
+    """
+    rest = state.model_dump(mode="json", exclude_none=True, exclude={"id", "type"})
+    if rest["name"] == state.type.value.title():
+        del rest["name"]
+    whole = state.model_dump_json(exclude_none=True).encode()
+    return str(state.id), whole, json.dumps(rest, separators=(",", ":")).encode()
+
+
+def state_of(kind: bytes, state_id: bytes, rest: bytes) -> State:
+    """The state that was stored so."""
+    return State.model_validate({**json.loads(rest), "id": state_id.decode(), "type": kind.decode()})
+
+
+def _now(outcome: Outcome) -> State:
+    return state_of(outcome.type, outcome.state_id, outcome.rest)
 
 
 def _state(text: bytes) -> State:

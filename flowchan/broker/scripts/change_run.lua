@@ -1,16 +1,16 @@
 -- Gives a run its next state, if that may follow the one that it has: the change is whole, or there is none.
 -- KEYS: the run's record, its states, its inputs; what is due in its partition, and the partition's runs; then,
 --       if it is to be executed by a deployment, the requests of that deployment.
--- ARGV: the change, in MessagePack; the run's ID; the new state's ID and JSON.
--- Returns what became of it, the run's state, and its entry in the stream of states:
+-- ARGV: the change, in MessagePack; the run's ID; the new state's ID; its JSON; what of that is neither ID nor type.
+-- Returns what became of it; the run's state: its type, its ID, the rest; and its entry in the stream of states:
 --   done, unknown, exists, refused, lost (another holder has the run), expired (its pause has), early (not overdue).
 local record, states, inputs, due, runs, requests = unpack(KEYS)
-local change, run, id, state = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local change, run, id, state, rest = cmsgpack.unpack(ARGV[1]), unpack(ARGV, 2, 5)
 local known = redis.call('HMGET', record, 'type', 'state_id', 'state', 'holder', 'entry', 'expires')
 local is_new = not known[1]
 
 local function answer(what)
-    return {what, known[3] or '', known[5] or ''}
+    return {what, known[1] or '', known[2] or '', known[3] or '', known[5] or ''}
 end
 
 if known[2] == id then
@@ -20,7 +20,7 @@ if change.again then
     -- It was tried before, and the run may have gone on since.
     for _, entry in ipairs(redis.call('XREVRANGE', states, '+', '-', 'COUNT', 32)) do
         if entry[2][4] == id then
-            return {'done', state, entry[1]}
+            return {'done', change.type, id, rest, entry[1]}
         end
     end
 end
@@ -62,7 +62,7 @@ else
 end
 
 local entry = redis.call('XADD', states, '*', 'v', '1', 'id', id, 'state', state)
-redis.call('HSET', record, 'type', change.type, 'state_id', id, 'state', state, 'entry', entry)
+redis.call('HSET', record, 'type', change.type, 'state_id', id, 'state', rest, 'entry', entry)
 redis.call('HDEL', record, 'expires', unpack(change.clear))
 for field, value in pairs(change.set) do
     redis.call('HSET', record, field, value)
@@ -103,9 +103,18 @@ end
 for _, key in ipairs({record, states, inputs}) do
     redis.call('PEXPIRE', key, change.keep)
 end
+if change.linger then
+    -- It has ended: the stream, which takes four kilobytes at least, is kept for those who follow it, and of the
+    -- states only type, time and name in small fields.
+    for i, each in ipairs(redis.call('XREVRANGE', states, '+', '-', 'COUNT', 20)) do
+        local one = cjson.decode(each[2][6])
+        redis.call('HSET', record, 'was-' .. i, one.type .. ' ' .. one.timestamp .. ' ' .. one.name)
+    end
+    redis.call('PEXPIRE', states, math.min(change.linger, change.keep))
+end
 for _, key in ipairs({due, runs}) do
     if redis.call('PTTL', key) < change.keep then
         redis.call('PEXPIRE', key, change.keep)
     end
 end
-return {'done', state, entry}
+return {'done', change.type, id, rest, entry}

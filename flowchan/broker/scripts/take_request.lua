@@ -1,6 +1,7 @@
 -- Takes the oldest request of a deployment in one partition: the run is the taker's, and nobody else's.
 -- KEYS: the requests; what is due in the partition.
--- ARGV: the holder; milliseconds that the lease is for; the new state's ID, JSON and type; milliseconds to keep.
+-- ARGV: the holder; milliseconds that the lease is for; the new state's ID, its JSON, its type, what of the JSON is
+--       neither; milliseconds to keep.
 -- Returns the run's ID and the next request's entry; an empty string for each that there is none of. Requests of
 -- runs that want no execution any more go.
 local requests, due = KEYS[1], KEYS[2]
@@ -24,12 +25,12 @@ while true do
         local time = redis.call('TIME')
         local now = time[1] * 1000 + math.floor(time[2] / 1000)
         local entry = redis.call('XADD', states, '*', 'v', '1', 'id', ARGV[3], 'state', ARGV[4])
-        redis.call('HSET', record, 'type', ARGV[5], 'state_id', ARGV[3], 'state', ARGV[4], 'entry', entry,
+        redis.call('HSET', record, 'type', ARGV[5], 'state_id', ARGV[3], 'state', ARGV[6], 'entry', entry,
             'holder', ARGV[1])
         redis.call('ZADD', due, now + ARGV[2], run)
         for _, key in ipairs({record, states, prefix .. run .. ':@inputs', due}) do
-            if redis.call('PTTL', key) < tonumber(ARGV[6]) then
-                redis.call('PEXPIRE', key, ARGV[6])
+            if redis.call('PTTL', key) < tonumber(ARGV[7]) then
+                redis.call('PEXPIRE', key, ARGV[7])
             end
         end
         local next = first()

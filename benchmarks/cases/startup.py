@@ -1,4 +1,4 @@
-"""Before the first message: what an import takes, and what the embedded server takes to be there."""
+"""startup, before the first message: what an import takes, and what the embedded server takes to be there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import cyclopts
 
 from benchmarks import figures
 from benchmarks.environment import environment
@@ -32,17 +30,8 @@ _COLUMNS = (
 )
 
 
-def run(*, quick: bool = False, out: Path | None = None) -> None:
-    """Time to import flowchan, to start the embedded server, and to attach to one that runs.
-
-    Parameters
-    ----------
-    quick
-        Fewer repetitions: enough to see that all of it works.
-    out
-        The JSON file to write; benchmarks/results/startup.json by default.
-    """
-    imports, starts = (5, 3) if quick else (25, 10)
+def run(*, quick: bool = False) -> list[Report]:
+    imports, starts = (3, 2) if quick else (25, 10)
     about = environment(str(next(binary.usable(current_settings().server_bin)).engine))
     found: dict[str, list[float]] = {what: [] for what in (*_STATEMENTS, _COLD, _ATTACH)}
     with progress() as bar:
@@ -59,20 +48,22 @@ def run(*, quick: bool = False, out: Path | None = None) -> None:
             found[_COLD].append(cold)
             found[_ATTACH].append(attach)
             bar.advance(task)
-    Report(
-        case="startup",
-        title="Before the first message",
-        parameters={"imports": imports, "starts": starts},
-        environment=about,
-        rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
-        targets=[
-            Target.of_ratio(f"{_NAMES} / {_THEIRS}", figures.ratio(found[_NAMES], found[_THEIRS]), 1.5),
-            Target.of_ratio(f"{_BARE} / {_THEIRS} (defers its work)", figures.ratio(found[_BARE], found[_THEIRS])),
-            Target(_COLD, statistics.median(found[_COLD]), 500, unit="ms"),
-            Target(_ATTACH, statistics.median(found[_ATTACH]), 20, unit="ms"),
-        ],
-        columns=_COLUMNS,
-    ).tell(out)
+    return [
+        Report(
+            case="startup",
+            title="startup: before the first message",
+            parameters={"imports": imports, "starts": starts},
+            environment=about,
+            rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
+            targets=[
+                Target.of_ratio(f"{_NAMES} / {_THEIRS}", figures.ratio(found[_NAMES], found[_THEIRS]), 1.5),
+                Target.of_ratio(f"{_BARE} / {_THEIRS} (defers its work)", figures.ratio(found[_BARE], found[_THEIRS])),
+                Target(_COLD, statistics.median(found[_COLD]), 500, unit="ms"),
+                Target(_ATTACH, statistics.median(found[_ATTACH]), 20, unit="ms"),
+            ],
+            columns=_COLUMNS,
+        )
+    ]
 
 
 def _row(what: str, milliseconds: list[float]) -> Row:
@@ -104,7 +95,3 @@ def _milliseconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return (time.perf_counter() - begun) * 1e3
-
-
-if __name__ == "__main__":
-    cyclopts.run(run)

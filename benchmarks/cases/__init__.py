@@ -1,0 +1,1 @@
+"""What is measured: a case a file, each with ``run(quick=…)`` that gives one report or more."""
