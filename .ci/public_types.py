@@ -10,7 +10,9 @@ import json
 import subprocess
 import sys
 
-INSIDE = ("flowchan.bridge.", "flowchan.broker.", "flowchan.cli.", "flowchan.wire.")
+INSIDE = tuple(
+    f"flowchan.{room}." for room in ("bridge", "broker", "cli", "dual", "input.handling", "runner", "runs", "wire")
+)
 IDIOM = ".model_config"  # pydantic's own documents leave its type out
 
 

@@ -44,8 +44,8 @@ class RunnerDeployment:
     __slots__ = ("deployment", "entry")
 
     def __init__(self, deployment: Deployment, entry: Entry) -> None:
-        self.deployment = deployment
-        self.entry = entry
+        self.deployment: Deployment = deployment
+        self.entry: Entry = entry
 
     @property
     def name(self) -> str:

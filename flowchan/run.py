@@ -47,7 +47,7 @@ class FlowRun:
         self.deployment_name: str | None = None
         self.parent_id: UUID | str | None = None
         self.created: datetime | None = None
-        self.run_count = 0
+        self.run_count: int = 0
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class FlowRun:
         return f"FlowRun(id={str(self.id)!r}, name={self.name!r}, flow_name={self.flow_name!r})"
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)
 def run_of_key(run: str) -> UUID | str:
     """A run's ID as users know it, from its spelling in keys."""
     try:

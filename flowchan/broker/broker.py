@@ -69,7 +69,7 @@ class Broker:
                 await self.outbox.drain()
         await self.hub.close()
         # Not before: if the process ends meanwhile, what is left is to be told.
-        _brokers.pop((self.loop, self.settings), None)
+        _forget(self)
         self.outbox.close()
         self.commands.close()
         self.dialler.close()
@@ -101,21 +101,39 @@ class Broker:
 
 
 _brokers: dict[tuple[asyncio.AbstractEventLoop, Settings], Broker] = {}
+_last: Broker | None = None
+"""The one that was asked for last, for that is the one that is asked for next. It is among the others."""
 
 
 def broker_of_this_loop(settings: Settings) -> Broker:
     """The running loop's broker for these settings; made if there is none."""
+    global _last  # noqa: PLW0603 - see there
     loop = asyncio.get_running_loop()
+    broker = _last
+    if broker is not None and broker.loop is loop and broker.settings is settings:
+        return broker
+    broker = _last = _made(loop, settings)
+    return broker
+
+
+def _made(loop: asyncio.AbstractEventLoop, settings: Settings) -> Broker:
     broker = _brokers.get((loop, settings))
     if broker is None:
         for (other, _), stale in list(_brokers.items()):
             if other.is_closed():
                 # Another thread may be about the same.
-                _brokers.pop((other, stale.settings), None)
+                _forget(stale)
                 stale.give_up()
         broker = _brokers[loop, settings] = Broker(loop, settings)
         _start(broker.begin())
     return broker
+
+
+def _forget(broker: Broker) -> None:
+    global _last  # noqa: PLW0603 - as above
+    _brokers.pop((broker.loop, broker.settings), None)
+    if _last is broker:
+        _last = None
 
 
 def brokers_of_this_loop() -> list[Broker]:
@@ -134,8 +152,10 @@ def _start(coroutine: Any) -> None:
 
 
 def _leave_all(leave: Callable[[Broker], None]) -> None:
+    global _last  # noqa: PLW0603 - as above
     brokers = list(_brokers.values())
     _brokers.clear()
+    _last = None
     for broker in brokers:
         leave(broker)
 

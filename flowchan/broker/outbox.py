@@ -22,7 +22,7 @@ from flowchan.wire.envelope import Envelope, to_fields
 logger = logging.getLogger(__name__)
 
 _PASSING_PAUSE = 0.5
-_STREAMS_KEPT = 10_000
+_STREAMS_KEPT = 65_536
 _SEND_ONCE = (resources.files("flowchan.broker") / "scripts" / "send_once.lua").read_text()
 
 

@@ -8,7 +8,7 @@ import functools
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
@@ -194,10 +194,13 @@ class InputReceiver(Generic[T_co]):
             entry = self._buffered() or await self._wait(broker, timeout)
             if self._handling is not None:
                 self._handling.give(self._work(broker), entry)
-            with self._rejecting(broker):
+            try:
                 envelope = self._envelope(entry)
                 if envelope is not None:
                     return self._value(entry, envelope)
+            except (DecodeError, ValidationError):
+                self._finish(broker)  # it stays in its stream, for a look at it
+                raise
             self._finish(broker)
             if deadline is not None:
                 timeout = max(0.0, deadline - broker.loop.time())
@@ -213,31 +216,24 @@ class InputReceiver(Generic[T_co]):
                 continue
             if self._handling is not None and self._bound is not None:
                 self._handling.give(self._work(self._bound[0]), entry)
-            with self._rejecting(None):
+            try:
                 envelope = self._envelope(entry)
                 if envelope is not None:
                     return self._value(entry, envelope)
+            except (DecodeError, ValidationError):
+                self._finish(None)
+                raise
             self._finish(None)
 
     def _finish(self, broker: Broker | None) -> None:
-        """Under a group: who asks for the next message has done with the last."""
-        finished = self._handling.finish() if self._handling is not None else None
-        if finished is None:
+        """Under a group: who asks for the next message has done with the last, and so has who cannot be given it."""
+        if self._handling is None or (finished := self._handling.finish()) is None:
             return
         work, entry = finished
         if broker is not None and broker.loop is work.loop:
             work.acknowledge(entry.stream, entry.id)
         else:
             work.loop.call_soon_threadsafe(work.acknowledge, entry.stream, entry.id)
-
-    @contextlib.contextmanager
-    def _rejecting(self, broker: Broker | None) -> Generator[None]:
-        """Under a group: a message that cannot be had is done with; it stays in its stream for a look at it."""
-        try:
-            yield
-        except (DecodeError, ValidationError):
-            self._finish(broker)
-            raise
 
     def _work(self, broker: Broker) -> Work:
         work = self._subscription(broker)

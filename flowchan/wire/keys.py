@@ -100,7 +100,7 @@ def run_id(value: UUID | str) -> str:
     return _run_id(value)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _run_id(value: str) -> str:
     if _HEX_UUID.fullmatch(value):
         return str(UUID(value))
@@ -160,7 +160,7 @@ def partition_tag(run: str) -> str:
     return TAGS[_slot(run) * PARTITIONS // _SLOTS]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def stream(namespace: str, run: str, channel: str) -> str:
     """The stream of one channel of one run."""
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}"
@@ -230,7 +230,7 @@ def about(namespace: str) -> str:
     return f"{namespace}:@about"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def address(stream_key: str) -> Address:
     """The parts of a stream's key, for those who must tell a person where something happened."""
     namespace, _, run, channel = stream_key.split(":", 3)
@@ -260,7 +260,7 @@ def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> fro
     return frozenset(entry for entry in entries if max(entry) <= _LARGEST)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _checksum(stream_key: str) -> str:
     return f"{binascii.crc32(stream_key.encode()):08x}"
 
