@@ -9,6 +9,7 @@ files to sync, or empty. It is the standard library and its siblings ``contact``
 # ruff: noqa: PTH118, PTH120 - pathlib would double what this has to import
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import select
@@ -32,6 +33,7 @@ _PATIENCE = 5.0  # seconds for a predecessor to leave
 _START = 30.0  # seconds in which a server that was started has to open its socket
 _STOP = 60.0  # seconds in which a server that was told to stop has to end
 _POLL = 0.005
+_SYNC = 1.0  # seconds from one sync of the files to the next
 
 
 class Watchdog:
@@ -56,6 +58,9 @@ class Watchdog:
         if command and not self._start(command):
             return
         connection = self._connect()
+        if self.disk is not None:
+            # Beside the rest: a disk that is slow must not keep this from seeing that the server is to end.
+            _thread.start_new_thread(self._sync, (self.disk,))
         # Whoever started this waits for the end of this pipe.
         os.dup2(2, 1)
         while connection is not None:
@@ -122,9 +127,6 @@ class Watchdog:
             # Nothing is sent unasked: what can be read here is the end.
             if select.select([connection], [], [], pause)[0]:
                 raise ConnectionResetError("The server has ended.")
-            if self.disk is not None:
-                with contextlib.suppress(OSError):  # a disk that fails is the server's to report
-                    self.disk.sync()
             if not locks.is_open_at(self.guard, self._path(locks.WATCHDOG_LOCK)):
                 self._abandon(connection, socket_file)
                 return
@@ -139,6 +141,12 @@ class Watchdog:
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= self.idle and self._retire(connection, seen):
                 return
+
+    def _sync(self, files: disk.Disk) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a disk that fails is the server's to report
+                files.sync()
+            time.sleep(_SYNC)
 
     def _retire(self, connection: socket.socket, seen: int) -> bool:
         """Stop the server unless a client has come; whether it was stopped."""
