@@ -110,6 +110,11 @@ class Watchdog:
                 connection.close()
             else:
                 return connection
+            if not locks.is_open_at(self.guard, self._path(locks.WATCHDOG_LOCK)):
+                # The folder was deleted: nobody will find this server.
+                if self.child:
+                    os.kill(self.child, signal.SIGKILL)
+                return None
             if time.monotonic() > deadline:
                 log("the server does not open its socket")
                 if self.child:
