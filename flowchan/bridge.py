@@ -32,7 +32,7 @@ def call(ask: Callable[[Broker], Awaitable[T]], settings: Settings | None = None
     """
     settings = settings or current_settings()
     loop = _running_loop()
-    if loop is _loop_of_this_thread():
+    if loop is loop_of_this_thread():
         raise RuntimeError("A synchronous call on flowchan's own thread would wait for itself.")
     ended = _thread.allocate_lock()
     ended.acquire()
@@ -98,7 +98,8 @@ _loop: asyncio.AbstractEventLoop | None = None
 _lock = threading.Lock()
 
 
-def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+def loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in the calling thread, or None."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -12,6 +12,7 @@ from flowchan.context import current_run
 from flowchan.dual import asked, done
 from flowchan.errors import MissingRunError
 from flowchan.input.position import seconds
+from flowchan.input.receiving import HOUR, POLL
 from flowchan.run import FlowRun
 from flowchan.runs import asking, others
 from flowchan.runs.execution import Execution, is_same_run
@@ -19,8 +20,6 @@ from flowchan.states import State, StateType
 from flowchan.wire import keys
 
 T = TypeVar("T")
-
-_POLL = 10.0
 
 
 @overload
@@ -42,7 +41,7 @@ def pause_flow_run(
 
 
 def pause_flow_run(
-    wait_for_input: Any = None, timeout: float | None = 3600, poll_interval: float = _POLL, key: str | None = None
+    wait_for_input: Any = None, timeout: float | None = HOUR, poll_interval: float = POLL, key: str | None = None
 ) -> Awaitable[Any]:
     """Stop the current run until somebody resumes it, and return what they gave.
 
@@ -136,7 +135,7 @@ def suspend_flow_run(
             f"Run {execution.run.id} cannot be suspended: it is of no deployment, so nobody would execute it again."
             " Serve its flow (flow.serve(name=…)) and start it with run_deployment, or pause it."
         )
-    return done(asking.ask(execution, StateType.SUSPENDED, wait_for_input, timeout, _POLL, key))
+    return done(asking.ask(execution, StateType.SUSPENDED, wait_for_input, timeout, POLL, key))
 
 
 def resume_flow_run(

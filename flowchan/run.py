@@ -29,11 +29,14 @@ class FlowRun:
         parent_id: the run that called it.
         created: when it was made, by the broker's clock, in UTC.
         run_count: how often its execution has begun.
+        retries: how often it may be tried again in all.
+        failures: how often it was.
+        holder: who executes it; None where nobody does.
     """
 
     __slots__ = (
-        "_name", "created", "deployment_id", "deployment_name", "flow_name", "id", "parameters", "parent_id", "run_count",
-        "state", "tags",
+        "_name", "created", "deployment_id", "deployment_name", "failures", "flow_name", "holder", "id", "parameters",
+        "parent_id", "retries", "run_count", "state", "tags",
     )  # fmt: skip
 
     def __init__(self, id: UUID | str, name: str | None = None, flow_name: str | None = None) -> None:  # noqa: A002
@@ -48,6 +51,9 @@ class FlowRun:
         self.parent_id: UUID | str | None = None
         self.created: datetime | None = None
         self.run_count: int = 0
+        self.retries: int = 0
+        self.failures: int = 0
+        self.holder: str | None = None
 
     @property
     def name(self) -> str:

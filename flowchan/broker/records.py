@@ -12,6 +12,7 @@ from flowchan.settings import Settings
 from flowchan.wire import keys
 
 _PAGE = 256
+_OVERDUE = 100
 
 
 class Outcome(NamedTuple):
@@ -70,16 +71,7 @@ class Records:
         of_run += [keys.inputs(self._namespace, run), keys.due(self._namespace, tag), keys.runs(self._namespace, tag)]
         if deployment is not None:
             of_run.append(keys.requests(self._namespace, tag, deployment))
-        whole: dict[str, Any] = {
-            "set": {},
-            "inputs": {},
-            "follows": {},
-            "clear": [],
-            "counts": [],
-            "forget": [],
-            **change,
-        }
-        whole["keep"] = max(self._keep, int((keep or 0) * 1000))
+        whole = {**change, "keep": max(self._keep, int((keep or 0) * 1000))}
 
         def arguments(again: bool) -> tuple[Any, ...]:
             return msgpack.packb({**whole, "again": again}, use_bin_type=False), run, state_id, state, rest
@@ -128,10 +120,8 @@ class Records:
         """All fields of a run's record, and whether it is overdue by the broker's clock."""
         due = keys.due(self._namespace, keys.partition_tag(run))
         commands = [("HGETALL", keys.record(self._namespace, run)), ("ZSCORE", due, run), ("TIME",)]
-        flat, score, (seconds, micro) = await self._persistent.all(f"run {run}", commands)
-        now = int(seconds) * 1000 + int(micro) // 1000
-        fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
-        return fields, score is not None and float(score) <= now
+        flat, score, time = await self._persistent.all(f"run {run}", commands)
+        return fields_of(flat), score is not None and float(score) <= _milliseconds(time)
 
     async def fetch_all(self, runs: Sequence[str]) -> list[dict[str, bytes]]:
         """The records of several runs, in their order."""
@@ -139,7 +129,7 @@ class Records:
         for start in range(0, len(runs), _PAGE):
             commands = [("HGETALL", keys.record(self._namespace, run)) for run in runs[start : start + _PAGE]]
             answers = await self._persistent.all("runs", commands)
-            found += [{flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)} for flat in answers]
+            found += map(fields_of, answers)
         return found
 
     async def newest(self, limit: int, before: tuple[int, str] | None = None) -> list[tuple[int, str]]:
@@ -173,11 +163,12 @@ class Records:
             if int(cursor) == 0:
                 return sorted(key for key in found if not keys.address(key).channel.startswith("@"))
 
-    async def overdue(self, tags: Sequence[str] = keys.TAGS, limit: int = 100) -> list[str]:
-        """Runs to which something should have happened by now, by the broker's clock."""
-        seconds, micro = await self._persistent.call("a clock", "TIME")
-        now = int(seconds) * 1000 + int(micro) // 1000
-        commands = [("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, limit) for tag in tags]
+    async def overdue(self) -> list[str]:
+        """Runs to which something should have happened by now, by the broker's clock; a hundred a partition at most."""
+        now = _milliseconds(await self._persistent.call("a clock", "TIME"))
+        commands = [
+            ("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, _OVERDUE) for tag in keys.TAGS
+        ]
         return [run.decode() for page in await self._persistent.all("runs", commands) for run in page]
 
     async def requests_waiting(self, deployment: str) -> dict[str, keys.EntryId]:
@@ -187,3 +178,14 @@ class Records:
         ]
         pages = await self._persistent.all("requests", commands)
         return {tag: keys.EntryId.parse(page[0][0]) for tag, page in zip(keys.TAGS, pages, strict=True) if page}
+
+
+def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """A hash's fields, as HGETALL answers them."""
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _milliseconds(time: Sequence[bytes]) -> int:
+    """What the answer to TIME says."""
+    seconds, micro = map(int, time)
+    return seconds * 1000 + micro // 1000

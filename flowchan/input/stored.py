@@ -20,6 +20,11 @@ from flowchan.settings import current_settings
 from flowchan.wire import keys
 
 
+def schema_text(model: type[BaseModel]) -> bytes:
+    """A model's JSON Schema as it is stored."""
+    return json.dumps(model.model_json_schema()).encode()
+
+
 def store_schema(
     model: type[BaseModel], description: str | None, keyset: Keyset, flow_run_id: UUID | str | None
 ) -> Awaitable[None]:
@@ -29,7 +34,7 @@ def store_schema(
     """
     settings = current_settings()
     key = keys.inputs(settings.namespace, run_or_current(flow_run_id))
-    values = {keyset["schema"]: json.dumps(model.model_json_schema()).encode()}
+    values = {keyset["schema"]: schema_text(model)}
     if description is not None:
         values[keyset["description"]] = description.encode()
     return asked(lambda broker: broker.store(key, values), settings)

@@ -35,7 +35,6 @@ from flowchan.stops import StopRun
 
 if TYPE_CHECKING:
     from flowchan.flows import Flow
-    from flowchan.run import FlowRun
 
 logger = logging.getLogger(__name__)
 
@@ -208,11 +207,6 @@ def _warm(runner: asyncio.Runner, flows: dict[str, Flow[..., Any]]) -> None:
 def _execute(runner: asyncio.Runner, flow: Flow[..., Any], given: dict[str, Any], control: Control) -> None:
     run_id, holder = given["run"], given["holder"]
 
-    async def known(broker: Broker) -> tuple[FlowRun, int]:
-        run = await store.read(broker, run_id)
-        _, failures = await store.chances(broker, run_id)
-        return run, failures
-
     async def failed(broker: Broker, error: ParameterBindError) -> None:
         await store.change(broker, run_id, Change(Failed(message=str(error)), holder=holder))
 
@@ -220,10 +214,10 @@ def _execute(runner: asyncio.Runner, flow: Flow[..., Any], given: dict[str, Any]
         from flowchan.settings import current_settings  # noqa: PLC0415 - as above
 
         broker = broker_of_this_loop(current_settings())
-        run, failures = await known(broker)
+        run = await store.read(broker, run_id)
         try:
             args, kwargs = arguments_of(flow.fn, run.parameters or {})
-            await in_async(run_flow(flow, args, kwargs, Handed(run, holder, failures, control.attach)))
+            await in_async(run_flow(flow, args, kwargs, Handed(run, holder, control.attach)))
         except ParameterBindError as error:
             await failed(broker, error)
 
@@ -231,10 +225,10 @@ def _execute(runner: asyncio.Runner, flow: Flow[..., Any], given: dict[str, Any]
         if flow.is_async:
             runner.run(executed())
             return
-        run, failures = bridge.call(known)
+        run = bridge.call(lambda broker: store.read(broker, run_id))
         try:
             args, kwargs = arguments_of(flow.fn, run.parameters or {})
-            in_sync(run_flow(flow, args, kwargs, Handed(run, holder, failures, control.attach)))
+            in_sync(run_flow(flow, args, kwargs, Handed(run, holder, control.attach)))
         except ParameterBindError as error:
             message = error
             bridge.call(lambda broker: failed(broker, message))

@@ -17,10 +17,11 @@ from flowchan.runner.process import Process, Setup, how_it_ended
 from flowchan.runner.requests import Place, Requests
 from flowchan.runs import catalogue, reaper, store
 from flowchan.runs.catalogue import Deployment
+from flowchan.runs.execution import GOES_ON
 from flowchan.runs.keeper import Keeper
 from flowchan.runs.store import Change
 from flowchan.settings import Settings
-from flowchan.states import Failed, Pending, StateType
+from flowchan.states import Failed, Pending
 from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ _PAUSE = 1.0
 _SAVED = 60.0
 _LOOK = 10.0
 _REAPED = 5.0
-_GOES_ON = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.SCHEDULED})
 
 
 class Execution:
@@ -218,7 +218,7 @@ class Server:
     # --- what becomes of runs ------------------------------------------------------------------------
 
     def _be_told(self, execution: Execution, kind: str) -> None:
-        if kind in _GOES_ON:
+        if kind in GOES_ON:
             return
         execution.process.tell(kind)
         self._kill_later(execution)

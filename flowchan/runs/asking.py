@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,8 +12,8 @@ from flowchan.dual import Ask, Do, Steps
 from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError
 from flowchan.input.automatic import run_input_subclass_from_type
 from flowchan.input.keyset import keyset_from_paused_state
-from flowchan.input.model import RunInput
 from flowchan.input.position import seconds
+from flowchan.input.stored import schema_text
 from flowchan.logging import get_run_logger
 from flowchan.runs import reaper, store
 from flowchan.runs.execution import Execution
@@ -50,7 +49,7 @@ def ask(
             try:
                 return (yield Do(lambda: model.load(keyset, run)))
             except ValidationError:
-                if _schema(model) == schema:
+                if schema_text(model) == schema:
                     raise
                 # The flow was changed since: what it asks for now is something else.
                 get_run_logger().warning("The answer that was stored for %r does not fit any more.", pause_key)
@@ -134,7 +133,3 @@ def _stopped(execution: Execution, refused: IllegalTransition) -> BaseException:
     if refused.now is not None and (refused.now.is_cancelling() or refused.now.is_cancelled()):
         return CancelRun(f"Run {execution.run.id} was cancelled.")
     return refused
-
-
-def _schema(model: type[RunInput]) -> bytes:
-    return json.dumps(model.model_json_schema()).encode()

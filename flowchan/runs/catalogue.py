@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from flowchan.broker.broker import Broker
+from flowchan.broker.records import fields_of
 from flowchan.errors import ObjectNotFound
 from flowchan.wire import codec, keys
 
@@ -74,10 +75,13 @@ async def save(broker: Broker, deployment: Deployment) -> UUID:
         "served": datetime.now(UTC).isoformat(),
     }
     index, kept = keys.deployments(namespace), int(KEPT * 1000)
-    await broker.persistent.call(where, "HSET", key, *(part for field in fields.items() for part in field))
-    await broker.persistent.call(where, "PEXPIRE", key, kept)
-    await broker.persistent.call(where, "HSET", index, str(found), deployment.full_name)
-    await broker.persistent.call(where, "PEXPIRE", index, kept)
+    commands = [
+        ("HSET", key, *(part for field in fields.items() for part in field)),
+        ("PEXPIRE", key, kept),
+        ("HSET", index, str(found), deployment.full_name),
+        ("PEXPIRE", index, kept),
+    ]
+    await broker.persistent.all(where, commands)
     return found
 
 
@@ -90,7 +94,7 @@ async def read(broker: Broker, name: UUID | str) -> tuple[UUID, Deployment]:
     namespace = broker.settings.namespace
     found = _as_id(name) or id_of(namespace, str(name))
     flat = await broker.persistent.call(f"deployment {name}", "HGETALL", keys.deployment(namespace, str(found)))
-    fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+    fields = fields_of(flat)
     if "flow" not in fields:
         raise ObjectNotFound(_unknown(str(name), _as_id(name) is not None))
     return found, _deployment(fields)
@@ -99,7 +103,7 @@ async def read(broker: Broker, name: UUID | str) -> tuple[UUID, Deployment]:
 async def names(broker: Broker) -> dict[UUID, str]:
     """The deployments that are known: their names by their IDs."""
     flat = await broker.persistent.call("deployments", "HGETALL", keys.deployments(broker.settings.namespace))
-    return {UUID(flat[i].decode()): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+    return {UUID(found): name.decode() for found, name in fields_of(flat).items()}
 
 
 def _as_id(name: UUID | str) -> UUID | None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowchan import bridge, dual
+from flowchan.bridge import loop_of_this_thread
 from flowchan.context import FlowRunContext, current_run, current_tags, new_run_id, stored, within
 from flowchan.dual import Ask, Do, Steps
 from flowchan.errors import EncodeError, FlowPauseTimeout, IllegalTransition, RunCancelled
@@ -42,7 +43,6 @@ class Handed(NamedTuple):
 
     run: FlowRun
     holder: str
-    failures: int
     attach: Callable[[Execution], None]
 
 
@@ -64,11 +64,12 @@ def run_flow(
         execution = Execution(run)
     else:
         run = handed.run
-        execution = Execution(run, run.state, handed.holder, handed.failures)
+        execution = Execution(run, run.state, handed.holder)
         handed.attach(execution)
-    context = FlowRunContext(run, flow, given, flow.is_async, _running_loop(), execution)
+    context = FlowRunContext(run, flow, given, flow.is_async, loop_of_this_thread(), execution)
     with within(context):
-        running, body = Running(), parameters.stored(given)
+        # A run that was handed over is known, and with what it is called.
+        running, body = Running(), parameters.stored(given) if handed is None else None
         yield Ask(lambda broker: execution.begin(broker, running, _known(flow), body))
         if handed is None and run.parent_id is None:
             announce()
@@ -233,7 +234,7 @@ def _hooks(hooks: Iterable[Callable[..., Any]], flow: Flow[..., Any], run: FlowR
 
 def _ended(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What a coroutine of a user returns, in sync code: on a loop of its own, which it may block."""
-    if _running_loop() is None:
+    if loop_of_this_thread() is None:
         return asyncio.run(coroutine)
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
@@ -280,10 +281,3 @@ def _timer(flow: Flow[..., Any], execution: Execution) -> Callable[[], None]:
         loop.call_soon_threadsafe(cancel)
 
     return take_back
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

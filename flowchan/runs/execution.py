@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,8 @@ from flowchan.wire.keys import EntryId
 logger = logging.getLogger(__name__)
 
 _FAREWELL = 10.0
-_EXECUTED = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.SCHEDULED})
+GOES_ON = frozenset({StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.SCHEDULED})
+"""In these states a run that somebody executes is not to be stopped."""
 
 
 class Execution:
@@ -43,7 +44,7 @@ class Execution:
         failures: how often an execution of it has failed and was to be tried again.
     """
 
-    def __init__(self, run: FlowRun, state: State | None = None, holder: str | None = None, failures: int = 0) -> None:
+    def __init__(self, run: FlowRun, state: State | None = None, holder: str | None = None) -> None:
         """``state`` and ``holder`` are given for a run that this process was handed: its lease is another's business."""
         settings = current_settings()
         self.run = run
@@ -54,7 +55,7 @@ class Execution:
         self.state = state
         self.entry: EntryId = keys.FIRST
         self.interrupt = Interrupt()
-        self.failures = failures
+        self.failures = run.failures
         self.is_first = state is None
         """Whether nothing can have been answered to it before."""
         self._asked = 0
@@ -142,7 +143,7 @@ class Execution:
 
     def told(self, kind: str) -> None:
         """The run has a state of this type; an empty text: it is another's, or nobody's. From any thread."""
-        if self._is_over or kind in _EXECUTED:
+        if self._is_over or kind in GOES_ON:
             return
         reason: StopRun
         if kind in (StateType.CANCELLING, StateType.CANCELLED):
@@ -157,7 +158,3 @@ class Execution:
 def is_same_run(run: UUID | str, other: UUID | str) -> bool:
     """Whether two IDs are of one run."""
     return keys.run_id(run) == keys.run_id(other)
-
-
-Attach = Callable[[Execution], None]
-"""Is given the execution of a run that a process was handed, so that it can be told of what is done to the run."""

@@ -125,8 +125,8 @@ async def tell(broker: Broker, holder: str, run: str) -> None:
     """Have a holder look at one of its runs, now."""
     stream = keys.control(broker.settings.namespace, holder)
     entry: tuple[Any, ...] = ("v", "1", "id", secrets.token_hex(8), "run", run)
-    await broker.persistent.call(f"run {run}", "XADD", stream, "MAXLEN", "~", 1000, "*", *entry)
-    await broker.persistent.call(f"run {run}", "PEXPIRE", stream, int(broker.settings.retention * 1000))
+    keep = ("PEXPIRE", stream, int(broker.settings.retention * 1000))
+    await broker.persistent.all(f"run {run}", [("XADD", stream, "MAXLEN", "~", 1000, "*", *entry), keep])
 
 
 _keepers: dict[Settings, Keeper] = {}

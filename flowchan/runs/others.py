@@ -28,11 +28,10 @@ async def suspend(broker: Broker, run: UUID | str, timeout: float | None, key: s
     if known.deployment_id is None:
         why = "it is a subflow" if known.parent_id is not None else "it is of no deployment"
         raise RuntimeError(f"Run {run} cannot be suspended: {why}, so nobody would execute it again.")
-    holder = await store.holder_of(broker, run)
     state = Suspended(pause_key=key or "from-outside", message="It was suspended from outside.")
     await store.change(broker, run, Change(state, expires=timeout))
-    if holder is not None:
-        await tell(broker, holder, keys.run_id(run))
+    if known.holder is not None:
+        await tell(broker, known.holder, keys.run_id(run))
 
 
 async def resume(broker: Broker, run: UUID | str, run_input: Mapping[str, Any] | None, waiting_for: str | None) -> None:
@@ -67,7 +66,6 @@ async def cancel(broker: Broker, run: UUID | str) -> State:
             return state
         waits = state.is_paused() or state.is_scheduled()
         after = Cancelled(message="It was cancelled.") if waits else Cancelling(message="It was cancelled.")
-        holder = await store.holder_of(broker, run)
         try:
             await store.change(
                 broker, run, Change(after, expected=state, lease=None if waits else broker.settings.lease)
@@ -78,8 +76,8 @@ async def cancel(broker: Broker, run: UUID | str) -> State:
                 raise IllegalTransition(f"Run {run} cannot be cancelled: it is {state.name!r}.", now=now) from None
             known = await store.read(broker, run)  # it went on meanwhile
             continue
-        if holder is not None:
-            await tell(broker, holder, keys.run_id(run))
+        if known.holder is not None:
+            await tell(broker, known.holder, keys.run_id(run))
         return after
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from uuid import UUID
 
 from flowchan.broker.broker import Broker
@@ -25,13 +24,13 @@ def not_resumed() -> State:
     return Failed(name=NOT_RESUMED, message="Flow run was paused and never resumed.")
 
 
-async def reap(broker: Broker, tags: Sequence[str] = keys.TAGS) -> int:
+async def reap(broker: Broker) -> int:
     """Settle the runs that are overdue by the broker's clock; how many there were.
 
     Any number of processes may do so at once: each run is settled by one of them.
     """
     settled = 0
-    for run in await broker.records.overdue(tags):
+    for run in await broker.records.overdue():
         settled += await reap_one(broker, run)
     return settled
 
@@ -41,7 +40,7 @@ async def reap_one(broker: Broker, run: UUID | str) -> bool:
     try:
         known = await store.read(broker, run)
         why = f"Its process was not heard of for {broker.settings.lease:g} s."
-        change = _settled(known, why, *await store.chances(broker, run))
+        change = _settled(known, why)
         if change is None or await store.change(broker, run, change) is None:
             return False
     except ObjectNotFound:
@@ -89,7 +88,7 @@ async def settle(broker: Broker, run: UUID | str, holder: str, why: str, *, has_
     while True:
         try:
             known = await store.read(broker, run)
-            change = _settled(known, why, *await store.chances(broker, run), has_begun=has_begun)
+            change = _settled(known, why, has_begun=has_begun)
             if change is None or known.state is None or known.state.type == "SUSPENDED":
                 return None
             await store.change(broker, run, change._replace(holder=holder, overdue=False))
@@ -100,7 +99,7 @@ async def settle(broker: Broker, run: UUID | str, holder: str, why: str, *, has_
         return change.state
 
 
-def _settled(run: FlowRun, why: str, retries: int, failures: int, *, has_begun: bool = False) -> Change | None:
+def _settled(run: FlowRun, why: str, *, has_begun: bool = False) -> Change | None:
     state = run.state
     assert state is not None  # noqa: S101 - it was read
     if state.is_final():
@@ -111,7 +110,7 @@ def _settled(run: FlowRun, why: str, retries: int, failures: int, *, has_begun: 
         return Change(Cancelled(message="Its process ended."), expected=state, overdue=True)
     # An execution that has not begun is none that has failed.
     has_begun = not (state.is_scheduled() or (state.is_pending() and not has_begun))
-    if run.deployment_id is not None and (not has_begun or failures < retries):
+    if run.deployment_id is not None and (not has_begun or run.failures < run.retries):
         handed_on = Scheduled(name="HandedOn", message=why)
         counts = ("failures",) if has_begun else ()
         return Change(handed_on, expected=state, overdue=True, deployment=run.deployment_id, counts=counts)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from flowchan.broker.broker import Broker
 from flowchan.broker.records import Outcome
-from flowchan.broker.source import Entry
 from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError, ObjectNotFound, RunTakenOver
 from flowchan.run import FlowRun, run_of_key
 from flowchan.states import FOLLOWS, State, StateType
@@ -137,18 +136,6 @@ async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, boo
     return _run(key, fields), is_overdue
 
 
-async def chances(broker: Broker, run: UUID | str) -> tuple[int, int]:
-    """How often a run may be tried again in all, and how often it has been."""
-    fields = await broker.records.fetch(keys.run_id(run))
-    return int(fields.get("retries", b"0")), int(fields.get("failures", b"0"))
-
-
-async def holder_of(broker: Broker, run: UUID | str) -> str | None:
-    """Who executes a run; None where nobody does."""
-    fields = await broker.records.fetch(keys.run_id(run))
-    return fields["holder"].decode() if "holder" in fields else None
-
-
 async def newest(
     broker: Broker, limit: int, state: frozenset[StateType] | None = None, flow: str | None = None
 ) -> list[FlowRun]:
@@ -174,7 +161,6 @@ class Following:
     """The states of a run behind one of them, pushed as they come."""
 
     def __init__(self, broker: Broker, run: UUID | str, after: EntryId, poll_interval: float = _POLL) -> None:
-        self._run = run
         stream = keys.states(broker.settings.namespace, keys.run_id(run))
         self._subscription = broker.hub.subscribe({stream: after}, excluded={stream: ()}, poll_interval=poll_interval)
 
@@ -186,7 +172,7 @@ class Following:
             BrokerUnavailable: likewise, and the broker cannot be reached.
         """
         entry = await self._subscription.get(timeout)
-        return _state(_of(entry, b"state")), entry.id
+        return _state(entry.fields), entry.id
 
     def close(self) -> None:
         """Free what the broker holds for it."""
@@ -198,10 +184,6 @@ class Following:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def __aiter__(self) -> AsyncIterator[tuple[State, EntryId]]:
-        while True:
-            yield await self.next(None)
-
 
 async def history(broker: Broker, run: UUID | str) -> list[State]:
     """All states of a run, oldest first; as many as are kept. An hour after its end the messages of all but the last are gone."""
@@ -209,7 +191,7 @@ async def history(broker: Broker, run: UUID | str) -> list[State]:
     stream = keys.states(broker.settings.namespace, key)
     entries = await broker.persistent.call(f"run {run}", "XRANGE", stream, "-", "+")
     if entries:
-        return [_state(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"]) for _, fields in entries]
+        return [_state(fields) for _, fields in entries]
     fields = await broker.records.fetch(key)
     known: list[State] = []
     for number in itertools.count(2):  # 1 is the last, which is known in full
@@ -290,6 +272,9 @@ def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
     made.parent_id = run_of_key(parent) if parent else None
     made.created = datetime.fromtimestamp(int(created) / 1000, UTC) if created else None
     made.run_count = int(fields.get("run_count", b"0"))
+    made.retries = int(fields.get("retries", b"0"))
+    made.failures = int(fields.get("failures", b"0"))
+    made.holder = text("holder")
     return made
 
 
@@ -314,9 +299,6 @@ def _now(outcome: Outcome) -> State:
     return state_of(outcome.type, outcome.state_id, outcome.rest)
 
 
-def _state(text: bytes) -> State:
-    return State.model_validate_json(text)
-
-
-def _of(entry: Entry, field: bytes) -> bytes:
-    return dict(zip(entry.fields[::2], entry.fields[1::2], strict=False))[field]
+def _state(fields: Sequence[bytes]) -> State:
+    """The state that an entry of the stream of states holds."""
+    return State.model_validate_json(dict(zip(fields[::2], fields[1::2], strict=True))[b"state"])
