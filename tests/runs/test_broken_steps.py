@@ -290,7 +290,3 @@ def test_a_flow_whose_process_is_killed_at_any_command_has_crashed(
     assert known > 2, "it was killed before it had begun"
     for run in client.read_flow_runs():
         eventually(lambda run=run: state_of_sync(run).is_crashed(), "the crash")  # type: ignore[misc]
-
-
-def is_paused(client: Any) -> bool:
-    return bool(client.read_flow_runs(state="PAUSED"))

@@ -56,6 +56,7 @@ class Proxy:
         self.cuts = 0
         self._upstream = str(upstream)
         self._pairs: list[_Pair] = []
+        self._beginning = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self._listener.listen(128)
@@ -94,7 +95,9 @@ class Proxy:
 
     def deliver(self) -> None:
         """Returns when the server has taken all that was sent by clients that are gone; all of them must be."""
-        for thread in (thread for pair in self._pairs for thread in pair.threads):
+        with self._beginning:
+            threads = [thread for pair in self._pairs for thread in pair.threads]
+        for thread in threads:
             thread.join(10)
             assert not thread.is_alive()
 
@@ -138,9 +141,10 @@ class Proxy:
                 threading.Thread(target=direction, args=(pair,), daemon=True)
                 for direction in (self._requests, self._replies)
             ]
-            self._pairs.append(pair)
-            for thread in pair.threads:
-                thread.start()
+            with self._beginning:  # who waits for a pair's threads waits for such as have started
+                self._pairs.append(pair)
+                for thread in pair.threads:
+                    thread.start()
 
     def _requests(self, pair: _Pair) -> None:
         with contextlib.suppress(OSError):
