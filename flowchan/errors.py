@@ -11,6 +11,7 @@
     │   ├── EncodeError (TypeError)           a value that cannot be sent
     │   ├── MessageTooLarge (ValueError)      a value that is larger than a message may be
     │   └── DecodeError (ValueError)          an entry that cannot be read
+    │       └── SignatureError                what is not signed as FLOWCHAN_SIGNING_KEYS want it
     ├── SendQueueFull                         more un-awaited sends than may wait
     ├── ObjectNotFound (LookupError)          there is no run or deployment of that name
     ├── CodeError (RuntimeError)              a flow's code is where no other process finds it
@@ -107,6 +108,14 @@ class DecodeError(MessageError, ValueError):
     def __init__(self, message: str, *, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class SignatureError(DecodeError):
+    """A message, an answer or a request is not signed with one of ``FLOWCHAN_SIGNING_KEYS``, or for another place.
+
+    It was not delivered, and no part of its value was looked at. The receiver that raised it goes on with the next
+    message, and has counted this one (``InputReceiver.refused``).
+    """
 
 
 class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name

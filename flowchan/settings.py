@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from flowchan.errors import InvalidSettingError
 
 _PREFIX = "FLOWCHAN_"
-_SECRET = {"url"}
+_SECRET = {"url", "signing_keys"}
+_KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SHORTEST_SECRET = 16
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -23,6 +28,32 @@ Seconds = Annotated[float, Field(gt=0)]
 def _absolute(path: Path) -> Path:
     # Once: a program that changes its folder later keeps its server.
     return path.expanduser().absolute()
+
+
+def _pairs(keys: SecretStr) -> tuple[tuple[str, bytes], ...]:
+    """The signing keys that a text holds: the ID and the secret of each."""
+    found: dict[str, bytes] = {}
+    for number, part in enumerate(keys.get_secret_value().split(","), 1):
+        name, colon, text = part.strip().partition(":")
+        problem = ""
+        if not colon or not _KEY_ID.fullmatch(name):
+            problem = "is not of the form id:secret, with an id of A-Z, a-z, 0-9, '_', '.' and '-'"
+        elif name in found:
+            problem = "has the id of an earlier one"
+        else:
+            with contextlib.suppress(ValueError):
+                text = text.rstrip("=").replace("-", "+").replace("_", "/")
+                found[name] = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            if len(found.get(name, b"")) < _SHORTEST_SECRET:
+                problem = f"has a secret that is not base64 of {_SHORTEST_SECRET} bytes or more"
+        if problem:
+            raise PydanticCustomError("signing_keys", f"Key no. {number} {problem}")  # pyright: ignore[reportArgumentType]
+    return tuple(found.items())
+
+
+def _checked(keys: SecretStr) -> SecretStr:
+    _pairs(keys)
+    return keys
 
 
 def _default_home() -> Path:
@@ -41,6 +72,13 @@ class Settings(BaseModel):
 
     namespace: str = Field(default="flowchan", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The first part of every key. Two namespaces never see each other's messages."""
+
+    allow_plaintext: bool = False
+    """Whether the URL may lead over a network without TLS."""
+
+    signing_keys: Annotated[SecretStr, AfterValidator(_checked)] | None = Field(default=None, repr=False)
+    """``id:secret,id2:secret2,…``, the secrets in base64: the first signs what is sent, all are good for what is
+    received, and what none of them has signed is refused. None: nothing is signed, and no signature is looked at."""
 
     connect_timeout: Seconds = 5.0
     """Seconds to reach the broker before ``BrokerUnavailable``."""
@@ -75,6 +113,16 @@ class Settings(BaseModel):
     def __hash__(self) -> int:
         # Every call looks its broker up by these.
         return hash((self.url, self.namespace, self.home))
+
+    @property
+    def signing_pairs(self) -> tuple[tuple[str, bytes], ...]:
+        """The signing keys, each with its ID; for :mod:`flowchan.wire.signing`, and for nobody to print."""
+        return _pairs(self.signing_keys) if self.signing_keys is not None else ()
+
+    def in_the_clear(self) -> dict[str, Any]:
+        """All settings in JSON, secrets too: for a process of our own, over a line that nobody else reads."""
+        keys = self.signing_keys.get_secret_value() if self.signing_keys is not None else None
+        return {**self.model_dump(mode="json"), "signing_keys": keys}
 
     @classmethod
     def from_environment(cls) -> Settings:

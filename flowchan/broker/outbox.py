@@ -18,6 +18,7 @@ from flowchan.broker.settling import fence, look_back
 from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
 from flowchan.wire import keys
 from flowchan.wire.envelope import Envelope, to_fields
+from flowchan.wire.signing import Keyring
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Outbox:
         self._dialler = dialler
         self._settings = dialler.settings
         self._retention_ms = int(self._settings.retention * 1000)
+        self._keyring = Keyring.of(self._settings.signing_pairs)
         self._connection: Connection | None = None
         self._opening = False
         self._pending: deque[Sent] = deque()
@@ -95,6 +97,8 @@ class Outbox:
         self._counter += 1
         message_id = f"{self.producer}-{self._counter:x}"
         fields = to_fields(Envelope(message_id, sender, channel.sequence, schema, headers, body))
+        if self._keyring is not None:
+            fields = self._keyring.signed(stream, fields)
         if once is None:
             command: tuple[Any, ...] = ("XADD", stream, "*", *fields)
         else:

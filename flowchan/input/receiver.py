@@ -26,9 +26,11 @@ from flowchan.input import position
 from flowchan.input.body import instance_of, is_made_for_a_type
 from flowchan.input.handling import Handling
 from flowchan.input.types import Body
+from flowchan.input.vetting import Vetting
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
 from flowchan.wire.envelope import Envelope, from_fields
+from flowchan.wire.signing import Keyring
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,6 +88,8 @@ class InputReceiver(Generic[T_co]):
         self._last = position.cursors(self._bodies, after)
         self._group = group
         self._handling = Handling(settings) if group is not None else None
+        keyring = Keyring.of(settings.signing_pairs)
+        self._vetting = Vetting(keyring, shares=group is not None) if keyring is not None else None
         self._ready: deque[Entry] = deque()
         self._bound: tuple[Broker, Subscription | Work] | None = None
         self._release: weakref.finalize[..., Any] | None = None
@@ -103,12 +107,18 @@ class InputReceiver(Generic[T_co]):
             TimeoutError: none came within ``timeout`` seconds. The receiver can go on.
             ValidationError: one came and does not fit the type.
             DecodeError: one came and cannot be read.
+            SignatureError: likewise, because it is not signed as ``FLOWCHAN_SIGNING_KEYS`` want it.
             BrokerUnavailable: the time is up, and the broker cannot be reached.
             RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
         if calls_are_async():
             return self._next()
         return cast("Awaitable[T_co]", self._next_blocking())
+
+    @property
+    def refused(self) -> int:
+        """How many messages were not delivered because of their signatures; 0 without ``FLOWCHAN_SIGNING_KEYS``."""
+        return self._vetting.refused if self._vetting is not None else 0
 
     def ack(self) -> Awaitable[None]:
         """Under ``group``: what the calling task, or thread, was handed last is done with, and comes to nobody again.
@@ -300,6 +310,8 @@ class InputReceiver(Generic[T_co]):
         self._last[entry.stream] = entry.id
         try:
             envelope = from_fields(entry.fields)
+            if self._vetting is not None and not self._vetting.passes(entry, envelope):
+                return None
         except DecodeError as error:
             raise _keyed(error, entry) from None
         if self._group is not None:
@@ -359,4 +371,4 @@ def _free(broker: Broker, subscription: Subscription | Work) -> None:
 def _keyed(error: DecodeError, entry: Entry) -> DecodeError:
     _, run, channel = keys.address(entry.stream)
     key = keys.message_key(entry.stream, entry.id)
-    return DecodeError(f"Message {key} cannot be read (run {run}, channel {channel}): {error}", key=key)
+    return type(error)(f"Message {key} cannot be read (run {run}, channel {channel}): {error}", key=key)

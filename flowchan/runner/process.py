@@ -78,7 +78,7 @@ class Process:
         threading.Thread(target=self._watch, name=f"flowchan-run-{self.pid}", daemon=True).start()
         self._say(
             argv=sys.argv,
-            settings=setup.settings.model_dump(mode="json"),
+            settings=setup.settings.in_the_clear(),
             entries=setup.entries,
         )
 

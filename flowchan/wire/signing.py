@@ -1,0 +1,134 @@
+"""Signatures: HMAC-SHA256 over what an entry says and where it stands, by keys that two sides share.
+
+What is signed is a sequence of parts, each with its length before it, so that no two sequences have the same
+bytes. The first says what the signature is for, the second which key it is by, the third the place.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable, Sequence
+
+from flowchan.errors import SignatureError
+
+FIELD = b"sig"
+"""The field of an entry that holds its signature, before the body."""
+
+_LENGTH_BYTES = 8
+_MESSAGE, _ANSWER, _REQUEST, _DEPLOYMENT = (
+    b"flowchan message", b"flowchan answer", b"flowchan request", b"flowchan deployment",
+)  # fmt: skip
+_is_key_id = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
+
+
+class Keyring:
+    """The keys of one side: the first signs, all verify, so that a key can be replaced while both are in use.
+
+    Guarantees: what passes was signed by somebody who has one of the keys, for this very place, and not a byte of it
+    was changed, added or taken away. No secret is in its repr or in an error.
+    """
+
+    __slots__ = ("_first", "_keys")
+
+    def __init__(self, pairs: Iterable[tuple[str, bytes]]) -> None:
+        self._keys = {name.encode(): secret for name, secret in pairs}
+        self._first = next(iter(self._keys))
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, bytes]]) -> Keyring | None:
+        """The keyring of the keys, each an ID and a secret; None where there are none."""
+        return cls(pairs) if pairs else None
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(name.decode() for name in self._keys)})"
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def signed(self, stream: str, fields: Sequence[bytes | str]) -> list[bytes | str]:
+        """An entry's fields with their signature, which goes before the body; for this stream alone."""
+        parts = [part if isinstance(part, bytes) else part.encode() for part in fields]
+        return [*fields[:-2], FIELD, self._sign(_MESSAGE, stream.encode(), parts), *fields[-2:]]
+
+    def verify(self, stream: str, fields: Sequence[bytes]) -> None:
+        """Make sure that an entry of this stream was signed, as it stands.
+
+        Raises:
+            SignatureError: it is not signed, or not like that; says which.
+        """
+        at = next((i for i in range(0, len(fields), 2) if fields[i] == FIELD), None)
+        signature = fields[at + 1] if at is not None and at + 1 < len(fields) else None
+        parts = fields if at is None else [*fields[:at], *fields[at + 2 :]]
+        self._verify(signature, _MESSAGE, stream.encode(), parts)
+
+    # --- what is stored with runs ----------------------------------------------------------------
+
+    def sign_answer(self, inputs: str, field: str, question: str, answer: bytes) -> bytes:
+        """The signature of what a run is resumed with.
+
+        ``inputs`` is the key of the run's inputs and ``field`` the answer's in there; ``question`` is the ID of the
+        state in which the run waited, which is part of the signature as it is of what is signed.
+        """
+        by = self._sign(_ANSWER, inputs.encode(), (field.encode(), question.encode(), answer))
+        return b"%s:%s" % (question.encode(), by)
+
+    def verify_answer(
+        self, signature: bytes | None, inputs: str, field: str, answer: bytes, *, question: str | None = None
+    ) -> None:
+        """Make sure that an answer was given to this run; to this very question, where that is known.
+
+        Raises:
+            SignatureError: it was not.
+        """
+        asked, _, by = (signature or b"").partition(b":")
+        self._verify(by or None, _ANSWER, inputs.encode(), (field.encode(), asked, answer))
+        if question is not None and asked != question.encode():
+            raise SignatureError("It is the answer to another question, which was asked under the same key before.")
+
+    def sign_request(self, record: str, deployment: str, parameters: bytes) -> bytes:
+        """The signature of a run that a deployment is asked for; ``record`` is the key of the run's record."""
+        return self._sign(_REQUEST, record.encode(), (deployment.encode(), parameters))
+
+    def verify_request(self, signature: bytes | None, record: str, deployment: str, parameters: bytes) -> None:
+        """Make sure that this run was asked for, of this deployment and with these parameters.
+
+        Raises:
+            SignatureError: it was not.
+        """
+        self._verify(signature, _REQUEST, record.encode(), (deployment.encode(), parameters))
+
+    def sign_deployment(self, key: str, parameters: bytes) -> bytes:
+        """The signature of the parameters that a deployment's runs are given; ``key`` is the deployment's."""
+        return self._sign(_DEPLOYMENT, key.encode(), (parameters,))
+
+    def verify_deployment(self, signature: bytes | None, key: str, parameters: bytes) -> None:
+        """Make sure that a deployment was served with these parameters.
+
+        Raises:
+            SignatureError: it was not.
+        """
+        self._verify(signature, _DEPLOYMENT, key.encode(), (parameters,))
+
+    # --- by which --------------------------------------------------------------------------------
+
+    def _sign(self, purpose: bytes, place: bytes, parts: Iterable[bytes]) -> bytes:
+        return b"%s:%s" % (self._first, self._digest(self._first, purpose, place, parts))
+
+    def _verify(self, signature: bytes | None, purpose: bytes, place: bytes, parts: Iterable[bytes]) -> None:
+        if signature is None:
+            raise SignatureError("It is not signed, and FLOWCHAN_SIGNING_KEYS is set.")
+        name, _, digest = signature.partition(b":")
+        if name not in self._keys:
+            # The name is the sender's word: shown only where it can be one.
+            which = f"{name.decode()!r}, which is none of FLOWCHAN_SIGNING_KEYS" if _is_key_id(name) else "no name"
+            raise SignatureError(f"It is signed with a key of {which}.")
+        if not hmac.compare_digest(digest, self._digest(name, purpose, place, parts)):
+            raise SignatureError("Its signature is not that of what it says, here: it was forged, changed or moved.")
+
+    def _digest(self, name: bytes, purpose: bytes, place: bytes, parts: Iterable[bytes]) -> bytes:
+        whole = b"".join(
+            piece
+            for part in (purpose, name, place, *parts)
+            for piece in (len(part).to_bytes(_LENGTH_BYTES, "big"), part)
+        )
+        return hmac.digest(self._keys[name], whole, "sha256").hex().encode()
