@@ -87,14 +87,22 @@ class RunInput(BaseModel):
         Raises:
             MissingRunError: no run was named, and the caller is in none.
             ValidationError: the response does not fit, or there is none and fields are required.
+            SignatureError: it is not signed as ``FLOWCHAN_SIGNING_KEYS`` want it.
         """
+        return cls._loaded(keyset, flow_run_id)
+
+    @classmethod
+    def _loaded(
+        cls, keyset: Keyset, flow_run_id: UUID | str | None, question: UUID | None = None
+    ) -> Awaitable[Self]:
+        """As :meth:`load`, of the response to one question."""
 
         def made(response: bytes | None, metadata: RunInputMetadata) -> Any:
             instance = cls() if response is None else cls.model_validate_json(response)
             _remember(instance, metadata)
             return cls._delivered(instance)
 
-        return cast("Awaitable[Self]", fetch_response(keyset, flow_run_id, made))
+        return cast("Awaitable[Self]", fetch_response(keyset, flow_run_id, made, question))
 
     @classmethod
     def load_from_flow_run_input(cls, flow_run_input: FlowRunInput) -> Self:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.dual import in_async, in_sync
-from flowchan.errors import IllegalTransition, ParameterBindError
+from flowchan.errors import FlowchanError, IllegalTransition, ParameterBindError, SignatureError
 from flowchan.runner.entry import Entry, load
 from flowchan.runs import store
 from flowchan.runs.engine import Handed, run_flow
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LONGEST = 1 << 16
+_NOT_EXECUTED = (ParameterBindError, SignatureError)
+"""What a run fails with before it has begun."""
+
 _GRAIN = 10_000_000
 """Nanoseconds by which a file system's clock may be behind."""
 
@@ -205,31 +208,31 @@ def _warm(runner: asyncio.Runner, flows: dict[str, Flow[..., Any]]) -> None:
 
 
 def _execute(runner: asyncio.Runner, flow: Flow[..., Any], given: dict[str, Any], control: Control) -> None:
-    run_id, holder = given["run"], given["holder"]
+    run_id, holder, deployment = given["run"], given["holder"], given["deployment"]
 
-    async def failed(broker: Broker, error: ParameterBindError) -> None:
+    async def failed(broker: Broker, error: FlowchanError) -> None:
         await store.change(broker, run_id, Change(Failed(message=str(error)), holder=holder))
 
     async def executed() -> None:
         from flowchan.settings import current_settings  # noqa: PLC0415 - as above
 
         broker = broker_of_this_loop(current_settings())
-        run = await store.read(broker, run_id)
         try:
+            run = await store.read_request(broker, run_id, deployment)
             args, kwargs = arguments_of(flow.fn, run.parameters or {})
             await in_async(run_flow(flow, args, kwargs, Handed(run, holder, control.attach)))
-        except ParameterBindError as error:
+        except _NOT_EXECUTED as error:
             await failed(broker, error)
 
     try:
         if flow.is_async:
             runner.run(executed())
             return
-        run = bridge.call(lambda broker: store.read(broker, run_id))
         try:
+            run = bridge.call(lambda broker: store.read_request(broker, run_id, deployment))
             args, kwargs = arguments_of(flow.fn, run.parameters or {})
             in_sync(run_flow(flow, args, kwargs, Handed(run, holder, control.attach)))
-        except ParameterBindError as error:
+        except _NOT_EXECUTED as error:
             message = error
             bridge.call(lambda broker: failed(broker, message))
     except StopRun:

@@ -13,7 +13,7 @@ from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError
 from flowchan.input.automatic import run_input_subclass_from_type
 from flowchan.input.keyset import keyset_from_paused_state
 from flowchan.input.position import seconds
-from flowchan.input.stored import schema_text
+from flowchan.input.stored import response_of, schema_text
 from flowchan.logging import get_run_logger
 from flowchan.runs import reaper, store
 from flowchan.runs.execution import Execution
@@ -42,13 +42,14 @@ def ask(
     key_of_inputs = keys.inputs(current_settings().namespace, execution.key)
 
     if may_be_answered:
-        answer, schema = yield Ask(lambda broker: broker.fetch(key_of_inputs, [keyset["response"], keyset["schema"]]))
+        answer = yield Ask(lambda broker: response_of(broker, execution.key, keyset))
         if answer is not None:
             if model is None:
                 return None
             try:
                 return (yield Do(lambda: model.load(keyset, run)))
             except ValidationError:
+                (schema,) = yield Ask(lambda broker: broker.fetch(key_of_inputs, [keyset["schema"]]))
                 if schema_text(model) == schema:
                     raise
                 # The flow was changed since: what it asks for now is something else.
@@ -68,8 +69,13 @@ def ask(
         yield Ask(lambda broker: _resumed(broker, execution, limit, poll))
     except IllegalTransition as refused:
         raise _stopped(execution, refused) from None
+    is_signed = current_settings().signing_keys is not None
     if model is None:
+        if is_signed:  # that it was resumed is all there is to know, but it must have been by somebody who may
+            yield Ask(lambda broker: response_of(broker, execution.key, keyset, state.id))
         return None
+    if is_signed:
+        return (yield Do(lambda: model._loaded(keyset, run, state.id)))  # noqa: SLF001 - load(), but no older answer
     return (yield Do(lambda: model.load(keyset, run)))
 
 

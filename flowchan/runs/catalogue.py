@@ -10,8 +10,9 @@ from uuid import UUID, uuid5
 
 from flowchan.broker.broker import Broker
 from flowchan.broker.records import fields_of
-from flowchan.errors import ObjectNotFound
+from flowchan.errors import ObjectNotFound, SignatureError
 from flowchan.wire import codec, keys
+from flowchan.wire.signing import Keyring
 
 KEPT = 30 * 24 * 3600.0
 """Seconds that a deployment is known after it was served last."""
@@ -74,6 +75,9 @@ async def save(broker: Broker, deployment: Deployment) -> UUID:
         "entrypoint": deployment.entrypoint,
         "served": datetime.now(UTC).isoformat(),
     }
+    keyring = Keyring.of(broker.settings.signing_pairs)
+    if keyring is not None:
+        fields["signature"] = keyring.sign_deployment(key, deployment.parameters or b"")
     index, kept = keys.deployments(namespace), int(KEPT * 1000)
     commands = [
         ("HSET", key, *(part for field in fields.items() for part in field)),
@@ -90,13 +94,21 @@ async def read(broker: Broker, name: UUID | str) -> tuple[UUID, Deployment]:
 
     Raises:
         ObjectNotFound: nothing is; says how it comes to be.
+        SignatureError: there are signing keys, and none of them has signed the parameters that its runs are given.
     """
     namespace = broker.settings.namespace
     found = _as_id(name) or id_of(namespace, str(name))
-    flat = await broker.persistent.call(f"deployment {name}", "HGETALL", keys.deployment(namespace, str(found)))
+    key = keys.deployment(namespace, str(found))
+    flat = await broker.persistent.call(f"deployment {name}", "HGETALL", key)
     fields = fields_of(flat)
     if "flow" not in fields:
         raise ObjectNotFound(_unknown(str(name), _as_id(name) is not None))
+    keyring = Keyring.of(broker.settings.signing_pairs)
+    if keyring is not None:
+        try:
+            keyring.verify_deployment(fields.get("signature"), key, fields.get("parameters", b""))
+        except SignatureError as error:
+            raise SignatureError(f"What is known of deployment {name} is refused: {error}") from None
     return found, _deployment(fields)
 
 

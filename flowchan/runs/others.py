@@ -11,6 +11,7 @@ from uuid import UUID
 from flowchan.broker.broker import Broker
 from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError, RunTakenOver
 from flowchan.input.keyset import keyset_from_paused_state
+from flowchan.input.stored import response_fields
 from flowchan.run import FlowRun
 from flowchan.runs import reaper, store
 from flowchan.runs.answer import checked
@@ -46,8 +47,10 @@ async def resume(broker: Broker, run: UUID | str, run_input: Mapping[str, Any] |
     if waiting_for not in (None, known.waiting_for):
         raise NotPausedError(f"Run {run} waits for {known.waiting_for} by now, not for {waiting_for}.", now=state)
     keyset = keyset_from_paused_state(state)
-    (schema,) = await broker.fetch(keys.inputs(broker.settings.namespace, keys.run_id(run)), [keyset["schema"]])
-    inputs = {keyset["response"]: checked(run, run_input, schema, broker.settings.max_message_bytes)}
+    key = keys.run_id(run)
+    (schema,) = await broker.fetch(keys.inputs(broker.settings.namespace, key), [keyset["schema"]])
+    answer = checked(run, run_input, schema, broker.settings.max_message_bytes)
+    inputs = response_fields(broker.settings, key, keyset, state.id, answer)
     if state.type is StateType.PAUSED:
         change = Change(Running(), expected=state, lease=broker.settings.lease, inputs=inputs, in_time=True)
     else:

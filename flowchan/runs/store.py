@@ -11,11 +11,19 @@ from uuid import UUID
 
 from flowchan.broker.broker import Broker
 from flowchan.broker.records import Outcome
-from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError, ObjectNotFound, RunTakenOver
+from flowchan.errors import (
+    FlowPauseTimeout,
+    IllegalTransition,
+    NotPausedError,
+    ObjectNotFound,
+    RunTakenOver,
+    SignatureError,
+)
 from flowchan.run import FlowRun, run_of_key
 from flowchan.states import FOLLOWS, State, StateType
 from flowchan.wire import codec, keys
 from flowchan.wire.keys import EntryId
+from flowchan.wire.signing import Keyring
 
 YEAR = 365 * 24 * 3600.0
 """Seconds that a suspended run is kept which waits without a limit."""
@@ -72,6 +80,10 @@ async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes 
         fields |= {"deployment": str(run.deployment_id), "deployment_name": run.deployment_name or ""}
     if parameters is not None:
         fields["parameters"] = parameters
+    keyring = Keyring.of(broker.settings.signing_pairs)
+    if keyring is not None and run.deployment_id is not None:
+        record = keys.record(broker.settings.namespace, keys.run_id(run.id))
+        fields["signature"] = keyring.sign_request(record, str(run.deployment_id), parameters or b"")
     outcome = await _change(broker, run.id, change._replace(fields=fields), {"new": True})
     if outcome.what != "done":
         raise IllegalTransition(f"Run {run.id} was not made: there is one with this ID, {_now(outcome)}.")
@@ -121,6 +133,26 @@ async def read(broker: Broker, run: UUID | str) -> FlowRun:
     if "type" not in fields:
         raise no_such_run(run)
     return _run(keys.run_id(run), fields)
+
+
+async def read_request(broker: Broker, run: str, deployment: str) -> FlowRun:
+    """What is known of a run that a deployment is to execute.
+
+    Raises:
+        ObjectNotFound: nothing is.
+        SignatureError: there are signing keys, and nobody who has one asked for it, of this deployment and so.
+    """
+    fields = await broker.records.fetch(run)
+    if "type" not in fields:
+        raise no_such_run(run)
+    keyring = Keyring.of(broker.settings.signing_pairs)
+    if keyring is not None:
+        record, parameters = keys.record(broker.settings.namespace, run), fields.get("parameters", b"")
+        try:
+            keyring.verify_request(fields.get("signature"), record, deployment, parameters)
+        except SignatureError as error:
+            raise SignatureError(f"The request for run {run} is refused: {error}") from None
+    return _run(run, fields)
 
 
 async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, bool]:
