@@ -92,9 +92,7 @@ class RunInput(BaseModel):
         return cls._loaded(keyset, flow_run_id)
 
     @classmethod
-    def _loaded(
-        cls, keyset: Keyset, flow_run_id: UUID | str | None, question: UUID | None = None
-    ) -> Awaitable[Self]:
+    def _loaded(cls, keyset: Keyset, flow_run_id: UUID | str | None, question: UUID | None = None) -> Awaitable[Self]:
         """As :meth:`load`, of the response to one question."""
 
         def made(response: bytes | None, metadata: RunInputMetadata) -> Any:

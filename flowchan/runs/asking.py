@@ -11,7 +11,8 @@ from flowchan.broker.broker import Broker
 from flowchan.dual import Ask, Do, Steps
 from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError
 from flowchan.input.automatic import run_input_subclass_from_type
-from flowchan.input.keyset import keyset_from_paused_state
+from flowchan.input.keyset import Keyset, keyset_from_paused_state
+from flowchan.input.model import RunInput
 from flowchan.input.position import seconds
 from flowchan.input.stored import response_of, schema_text
 from flowchan.logging import get_run_logger
@@ -69,6 +70,12 @@ def ask(
         yield Ask(lambda broker: _resumed(broker, execution, limit, poll))
     except IllegalTransition as refused:
         raise _stopped(execution, refused) from None
+    return (yield from _answer(execution, state, keyset, model))
+
+
+def _answer(execution: Execution, state: State, keyset: Keyset, model: type[RunInput] | None) -> Steps[Any]:
+    """What the run was resumed with when it was in this state."""
+    run = execution.run.id
     is_signed = current_settings().signing_keys is not None
     if model is None:
         if is_signed:  # that it was resumed is all there is to know, but it must have been by somebody who may
