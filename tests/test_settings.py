@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from flowchan import Channels
 from flowchan.errors import InvalidSettingError
 from flowchan.settings import Settings, chosen, current_settings
 
 URL = "redis://:sesame@localhost:6399/0"
+SECRET = base64.b64encode(b"open, sesame! open, sesame!").decode()
+KEYS = f"k1:{SECRET}"
 
 pytestmark = pytest.mark.usefixtures("_nothing_set")
 
@@ -41,6 +46,8 @@ def test_what_is_not_set_has_a_default() -> None:
     [
         ("FLOWCHAN_URL", URL, URL),
         ("FLOWCHAN_NAMESPACE", "mine", "mine"),
+        ("FLOWCHAN_ALLOW_PLAINTEXT", "1", True),
+        ("FLOWCHAN_SIGNING_KEYS", KEYS, SecretStr(KEYS)),
         ("FLOWCHAN_CONNECT_TIMEOUT", "0.5", 0.5),
         ("FLOWCHAN_SEND_TIMEOUT", "3", 3.0),
         ("FLOWCHAN_MAX_PENDING", "7", 7),
@@ -124,6 +131,73 @@ def test_an_url_is_not_shown_for_it_may_hold_a_password(
     monkeypatch.setenv("FLOWCHAN_URL", URL)
 
     assert "sesame" not in show(current_settings())
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        lambda settings: repr(Channels(signing_keys=settings.signing_keys.get_secret_value())),
+        Settings.model_dump_json,
+    ],
+    ids=["repr", "str", "an explicit client's repr", "JSON"],
+)
+def test_signing_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[Settings], str]) -> None:
+    monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", KEYS)
+
+    shown = show(current_settings())
+
+    assert SECRET not in shown
+    assert "sesame" not in shown
+
+
+def test_signing_keys_are_in_base64_of_either_alphabet_with_padding_or_without() -> None:
+    raw = bytes(range(240, 256)) + b"\xff"
+    texts = [base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()]
+
+    for text in (*texts, texts[0].rstrip("=")):
+        assert Settings(signing_keys=f" k1:{text}, k.2_-:{SECRET}").signing_pairs == (
+            ("k1", raw),
+            ("k.2_-", b"open, sesame! open, sesame!"),
+        )
+    assert Settings().signing_pairs == ()
+
+
+@pytest.mark.parametrize(
+    "keys, told",
+    [
+        (SECRET, "Key no. 1 is not of the form id:secret"),
+        (f":{SECRET}", "Key no. 1 is not of the form"),
+        (f"k 1:{SECRET}", "Key no. 1 is not of the form"),
+        (f"k1:{SECRET},", "Key no. 2 is not of the form"),
+        (f"k1:{SECRET},k1:{SECRET}", "Key no. 2 has the id of an earlier one"),
+        ("k1:sesame", "Key no. 1 has a secret that is not base64 of 16 bytes or more"),
+        ("k1:", "Key no. 1 has a secret"),
+        (f"k1:{SECRET}ä", "Key no. 1 has a secret"),
+        (f"k1:{SECRET}!", "Key no. 1 has a secret"),
+    ],
+    ids=range(9),
+)
+def test_signing_keys_that_cannot_be_used_are_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, keys: str, told: str
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys)
+
+    for read in (current_settings, lambda: Channels(signing_keys=keys)):
+        with pytest.raises(InvalidSettingError, match=r"(?i)signing_keys cannot be used") as refused:
+            read()
+        assert told in str(refused.value)
+        assert SECRET not in str(refused.value)
+        assert "sesame" not in str(refused.value)
+
+
+def test_a_process_of_our_own_gets_the_same_settings_with_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWCHAN_URL", URL)
+    monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", KEYS)
+    settings = current_settings()
+
+    assert Settings.model_validate(json.loads(json.dumps(settings.in_the_clear()))) == settings
 
 
 def test_settings_that_are_chosen_hold_within_the_block(monkeypatch: pytest.MonkeyPatch) -> None:

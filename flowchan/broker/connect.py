@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+import ssl
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError
 from redis.retry import Retry
 
 from flowchan.broker.connection import Identity
-from flowchan.broker.url import place_of, unknown_option
+from flowchan.broker.url import place_of, refuse_plaintext, unknown_option
 from flowchan.errors import BrokerRefused, BrokerUnavailable, InvalidSettingError
 from flowchan.settings import Settings
 from flowchan.wire import keys
@@ -52,7 +53,7 @@ def dial(settings: Settings) -> Dialled:
     """Open a socket to the broker, blocking.
 
     Raises:
-        InvalidSettingError: the URL is none.
+        InvalidSettingError: the URL is none, or leads over a network without TLS, and that was not allowed.
         BrokerUnavailable: nobody answered within ``settings.connect_timeout`` seconds.
         BrokerRefused: the server is there and does not want this client.
     """
@@ -139,7 +140,9 @@ def _prepare(settings: Settings) -> tuple[Any, str]:
         server = embedded.ensure(settings)
         kind: Any = UnixDomainSocketConnection
         return kind(path=str(server.socket), **common), "The embedded server"
-    name, kind, options = place_of(settings.url)
+    name, kind, options = place = place_of(settings.url)
+    if not settings.allow_plaintext:
+        refuse_plaintext(place)
     try:
         return kind(**{**common, **options, "protocol": 2}), name
     except TypeError:
@@ -150,6 +153,8 @@ def unavailable(settings: Settings, name: str, error: Exception) -> BrokerUnavai
     """The error that tells a person that the server was not reached, and why."""
     cause = error.__cause__ or error.__context__ or error
     reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(error).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = f"its certificate was not accepted: {cause.verify_message}"
     if isinstance(error, redis.BusyLoadingError):
         reason = "it is still loading its data"
     elif isinstance(error, (redis.TimeoutError, TimeoutError)):

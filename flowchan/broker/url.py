@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import redis
-from redis.connection import parse_url
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from flowchan.errors import InvalidSettingError
 
@@ -43,6 +44,34 @@ def place_of(url: str) -> Place:
     if "path" in options:
         return Place(f"The server at unix://{options['path']}", kind, options)
     return Place(f"The server at {options.get('host', 'localhost')}:{options.get('port', 6379)}", kind, options)
+
+
+def refuse_plaintext(place: Place) -> None:
+    """Make sure that nobody on a network can read along.
+
+    Raises:
+        InvalidSettingError: the place is on another machine, and reached without TLS.
+    """
+    host = str(place.options.get("host", "localhost"))
+    if issubclass(place.kind, SSLConnection | UnixDomainSocketConnection) or _is_loopback(host):
+        return
+    raise InvalidSettingError(
+        f"FLOWCHAN_URL cannot be used: it leads to {host} without TLS, so that whoever is on the way there could read"
+        " and change all messages, and the password. Write rediss:// (or valkeys://), or set"
+        " FLOWCHAN_ALLOW_PLAINTEXT=1 where the network is trusted."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by what is sure without a look-up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _check(parts: SplitResult) -> None:

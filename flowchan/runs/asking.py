@@ -82,7 +82,7 @@ def _answer(execution: Execution, state: State, keyset: Keyset, model: type[RunI
             yield Ask(lambda broker: response_of(broker, execution.key, keyset, state.id))
         return None
     if is_signed:
-        return (yield Do(lambda: model._loaded(keyset, run, state.id)))  # noqa: SLF001 - load(), but no older answer
+        return (yield Do(lambda: model._loaded(keyset, run, state.id)))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - load(), but no older answer
     return (yield Do(lambda: model.load(keyset, run)))
 
 
