@@ -14,7 +14,7 @@ GONE = frozenset({"NOGROUP", "UNBLOCKED"})
 _HINTS = {
     "OOM": "it is out of memory (maxmemory): nothing was stored",
     "READONLY": "it is a read-only replica: point FLOWCHAN_URL at the primary",
-    "NOPERM": "its user may not do this: see the ACL lines in the documentation",
+    "NOPERM": "its user may not do this: see the ACL lines in docs/security.md",
     "NOAUTH": "it wants a password: put one into FLOWCHAN_URL",
     "MISCONF": "it cannot write its data to disk, and so takes no writes",
     "NOREPLICAS": "it has too few replicas to take writes",

@@ -17,7 +17,7 @@ from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.cli import terminal, told
 from flowchan.cli.find import find
 from flowchan.cli.options import Json
-from flowchan.errors import DecodeError, ObjectNotFound
+from flowchan.errors import BrokerRefused, DecodeError, FlowchanError, ObjectNotFound
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 
@@ -85,7 +85,15 @@ async def _follow(run: Any, channels: tuple[str, ...], timeout: float | None, *,
 
 async def _channels(broker: Broker, run: Any) -> set[str]:
     """The channels of a run that hold something."""
-    return {keys.address(key).channel for key in await broker.records.streams_of(keys.run_id(run))}
+    try:
+        found = await broker.records.streams_of(keys.run_id(run))
+    except BrokerRefused as refused:
+        if refused.code != "NOPERM":
+            raise
+        raise FlowchanError(
+            "The broker's user may not look for the run's channels (SCAN): name them with --channel."
+        ) from None
+    return {keys.address(key).channel for key in found}
 
 
 def _show(channel: str, message: Any, *, as_json: bool) -> None:
