@@ -161,7 +161,7 @@ def unavailable(settings: Settings, name: str, error: Exception) -> BrokerUnavai
     cause = error.__cause__ or error.__context__ or error
     reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(error).__name__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = f"its certificate was not accepted: {cause.verify_message}"
+        reason = f"its certificate was not accepted: {cause.verify_message.rstrip('.')}"
     if isinstance(error, redis.BusyLoadingError):
         reason = "it is still loading its data"
     elif isinstance(error, (redis.TimeoutError, TimeoutError)):

@@ -31,7 +31,8 @@ class RunInput(BaseModel):
     Every verb is awaited in async code and blocks in sync code; a send is on its way when the call returns.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # A ValidationError says what is wrong, and where; what was sent is in its errors(), not in the text that is logged.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     # A slot, not a private attribute: those cost a microsecond for each instance.
     __slots__ = ("_received",)

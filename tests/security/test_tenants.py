@@ -296,7 +296,7 @@ def test_the_user_may_not_touch_what_is_another_namespaces(tenancy: Tenancy) -> 
 def test_a_script_may_not_reach_further_than_its_user(tenancy: Tenancy) -> None:
     tenancy.admin.set("other:secret", "sesame")
     for call in ("'GET', 'other:secret'", "'SET', 'other:secret', 'x'", "'KEYS', '*'", "'FLUSHALL'", "'SCAN', '0'"):
-        with pytest.raises(redis.ResponseError, match=r"permission|ACL|not allowed|can't access"):
+        with pytest.raises(redis.ResponseError, match=r"permission|ACL|not allowed|can't"):
             tenancy.user.execute_command("EVAL", f"return redis.call({call})", "0")
     assert tenancy.admin.get("other:secret") == b"sesame"
 
