@@ -197,7 +197,7 @@ class _Outgoing:
         if kind is str:
             return value if value.isascii() else _text(value, place)
         if kind is int and not _SMALLEST <= value <= _LARGEST:
-            return ExtType(extensions.INTEGER, extensions.write_integer(value))
+            return ExtType(extensions.INTEGER, _by(extensions.write_integer, value, place))
         if kind in _SCALARS:
             return value
         if kind in _CONTAINERS:
@@ -247,15 +247,18 @@ class _Outgoing:
         return ExtType(MAP, _own.pack([part for pair in zip(keys, items, strict=True) for part in pair]))
 
 
-def _by(step: Fallback, value: object, place: _Place | None) -> Any:
+def _by(step: Callable[[Any], object], value: object, place: _Place | None) -> Any:
     """What a step makes of a value."""
+    problem = None
     try:
         return step(value)
     except (MemoryError, RecursionError):
         raise
+    except Unreadable as error:
+        problem = str(error)
     except Exception:  # noqa: BLE001, S110 - the user's code, whose words may quote the value
         pass
-    raise _not_serialisable(value, place)
+    raise _error(place, problem) if problem else _not_serialisable(value, place)
 
 
 def _unknown(value: object) -> object:

@@ -31,6 +31,16 @@ TIME: Final = 11
 TIMEDELTA: Final = 12
 
 
+LONGEST_INTEGER: Final = 1785
+"""Bytes of an integer: it has at most 4300 digits, which is as many as Python itself reads and writes."""
+
+LONGEST_DECIMAL: Final = 4400
+"""Bytes of a Decimal as text."""
+
+_EXPONENT_DIGITS: Final = 3
+"""A reader's type may make an int of a Decimal. That of ``1E+999999`` takes a minute to make."""
+
+
 class Unreadable(ValueError):  # noqa: N818 - says what the payload is
     """A payload is not one of its type. Says so without showing it."""
 
@@ -55,11 +65,19 @@ def read(code: int, payload: bytes) -> object:
 
 
 def write_integer(value: int) -> bytes:
-    """The payload of an integer that msgpack has no room for."""
+    """The payload of an integer that msgpack has no room for.
+
+    Raises:
+        Unreadable: it is larger than a reader takes.
+    """
+    if value.bit_length() >= LONGEST_INTEGER * 8:
+        raise Unreadable("an integer is of more than 4,300 digits")
     return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
 def _read_integer(payload: bytes) -> int:
+    if len(payload) > LONGEST_INTEGER:
+        raise ValueError
     return int.from_bytes(payload, "big", signed=True)
 
 
@@ -68,10 +86,20 @@ _EXACT = Context(traps=[InvalidOperation])
 
 
 def _write_decimal(value: Decimal) -> bytes:
-    return Decimal.__str__(value).encode()
+    payload = Decimal.__str__(value).encode()
+    if _is_extreme(payload):
+        raise Unreadable("a Decimal has an exponent beyond 999, or more than 4,300 digits")
+    return payload
+
+
+def _is_extreme(payload: bytes) -> bool:
+    exponent = payload.upper().partition(b"E")[2]
+    return len(payload) > LONGEST_DECIMAL or len(exponent.lstrip(b"+-0")) > _EXPONENT_DIGITS
 
 
 def _read_decimal(payload: bytes) -> Decimal:
+    if _is_extreme(payload):
+        raise ValueError
     return Decimal(payload.decode("ascii"), _EXACT)
 
 

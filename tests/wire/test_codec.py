@@ -68,7 +68,10 @@ def test_a_value_comes_back_as_what_it_was(value: Any) -> None:
         -0.0,
         complex("-0j"),
         Decimal("-0"),
-        Decimal("1E+999999"),
+        Decimal("1E+999"),
+        Decimal("9" * 4300),
+        10**4298,
+        -(10**4298),
         Decimal("sNaN123"),
         "\x00",
         "\N{GRINNING FACE}",
@@ -377,6 +380,24 @@ def test_two_keys_that_would_arrive_as_one_are_not_sent() -> None:
         encode({"by": {"red": 1, Colour.RED: 2}})
 
 
+@pytest.mark.parametrize(
+    "value, told",
+    [
+        (Decimal("1E+1000"), "a Decimal has an exponent beyond 999"),
+        (Decimal("-1E-1000"), "a Decimal has an exponent beyond 999"),
+        (Decimal("9" * 4401), "more than 4,300 digits"),
+        (2 ** (1785 * 8), "an integer is of more than 4,300 digits"),
+        (-(2 ** (1785 * 8)), "an integer is of more than 4,300 digits"),
+    ],
+    ids=["large", "small", "long", "integer", "negative"],
+)
+def test_a_number_that_would_take_its_reader_minutes_is_not_sent(value: Any, told: str) -> None:
+    with pytest.raises(EncodeError, match=told) as caught:
+        encode({"prices": [1, value]})
+    assert "prices[1]" in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_a_body_that_no_reader_would_unpack_is_not_sent() -> None:
     with pytest.raises(EncodeError, match="too many small values"):
         encode([{} for _ in range(200_000)])
@@ -457,6 +478,12 @@ def test_many_threads_encode_at_once() -> None:
         (extension(2, b"\x91" + extension(6, b"sNaN")), "cannot be one"),
         (extension(6, b"secret"), "type 6 holds no Decimal"),
         (extension(6, b"1E+9999999999999999999999"), "type 6 holds no Decimal"),
+        (extension(6, b"1E+1000"), "type 6 holds no Decimal"),
+        (extension(6, b"1e-001000"), "type 6 holds no Decimal"),
+        (extension(6, b"0E+1000"), "type 6 holds no Decimal"),
+        (extension(6, b"1E9_99"), "type 6 holds no Decimal"),
+        (extension(6, b"9" * 4401), "type 6 holds no Decimal"),
+        (extension(5, b"\x01" * 1786), "type 5 holds no int"),
         (extension(6, "\u0661".encode()), "type 6 holds no Decimal"),
         (extension(7, b"secret"), "type 7 holds no UUID"),
         (extension(8, b"secret"), "type 8 holds no complex"),

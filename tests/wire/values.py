@@ -45,7 +45,7 @@ def _placed(moment: Any, zone: tzinfo | None, fold: int) -> Any:
 def decimals() -> st.SearchStrategy[Decimal]:
     """With exponents, infinities, both zeros and every kind of NaN."""
     written = st.sampled_from(
-        ["-0", "0E+5", "-0.000", "NaN", "-NaN", "NaN123", "sNaN", "Infinity", "-Infinity", "1E+999999"]
+        ["-0", "0E+5", "-0.000", "NaN", "-NaN", "NaN123", "sNaN", "Infinity", "-Infinity", "1E+999", "1E-999"]
     )
     return st.decimals() | written.map(Decimal)
 
