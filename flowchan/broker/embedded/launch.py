@@ -61,6 +61,7 @@ def launched(place: Place, settings: Settings, command: list[str]) -> Generator[
     # The loader's variables are what this interpreter may need to run; the server does not get them.
     variables = environment.VARIABLES | {name: os.environ[name] for name in _LOADER if name in os.environ}
     log.turn_over(place.log)
+    place.log.touch(mode=0o600)
     with place.log.open("ab") as errors:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program

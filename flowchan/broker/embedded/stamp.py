@@ -31,5 +31,6 @@ def write(data: Path, engine: Engine | None) -> None:
         stamp.unlink(missing_ok=True)
         return
     new = stamp.with_suffix(".new")
+    new.touch(mode=0o600)
     new.write_text(json.dumps({"engine": engine.name, "version": engine.version}) + "\n")
     new.replace(stamp)
