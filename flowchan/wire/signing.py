@@ -1,6 +1,6 @@
 """Signatures: HMAC-SHA256 over what an entry says and where it stands, by keys that two sides share.
 
-What is signed is a sequence of parts, each with its length before it, so that no two sequences have the same
+What is signed is a sequence of parts, behind their number and their lengths, so that no two sequences have the same
 bytes. The first says what the signature is for, the second which key it is by, the third the place.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import struct
 from collections.abc import Iterable, Sequence
 
 from flowchan.errors import SignatureError
@@ -15,10 +16,10 @@ from flowchan.errors import SignatureError
 FIELD = b"sig"
 """The field of an entry that holds its signature, before the body."""
 
-_LENGTH_BYTES = 8
 _MESSAGE, _ANSWER, _REQUEST, _DEPLOYMENT = (
     b"flowchan message", b"flowchan answer", b"flowchan request", b"flowchan deployment",
 )  # fmt: skip
+_UNSIGNED = "It is not signed, and FLOWCHAN_SIGNING_KEYS is set."
 _is_key_id = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 
 
@@ -56,10 +57,11 @@ class Keyring:
         Raises:
             SignatureError: it is not signed, or not like that; says which.
         """
-        at = next((i for i in range(0, len(fields), 2) if fields[i] == FIELD), None)
-        signature = fields[at + 1] if at is not None and at + 1 < len(fields) else None
-        parts = fields if at is None else [*fields[:at], *fields[at + 2 :]]
-        self._verify(signature, _MESSAGE, stream.encode(), parts)
+        names = fields[::2]
+        if FIELD not in names or len(fields) % 2:
+            raise SignatureError(_UNSIGNED)
+        at = names.index(FIELD) * 2
+        self._verify(fields[at + 1], _MESSAGE, stream.encode(), [*fields[:at], *fields[at + 2 :]])
 
     # --- what is stored with runs ----------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class Keyring:
 
     def _verify(self, signature: bytes | None, purpose: bytes, place: bytes, parts: Iterable[bytes]) -> None:
         if signature is None:
-            raise SignatureError("It is not signed, and FLOWCHAN_SIGNING_KEYS is set.")
+            raise SignatureError(_UNSIGNED)
         name, _, digest = signature.partition(b":")
         if name not in self._keys:
             # The name is the sender's word: shown only where it can be one.
@@ -126,9 +128,7 @@ class Keyring:
             raise SignatureError("Its signature is not that of what it says, here: it was forged, changed or moved.")
 
     def _digest(self, name: bytes, purpose: bytes, place: bytes, parts: Iterable[bytes]) -> bytes:
-        whole = b"".join(
-            piece
-            for part in (purpose, name, place, *parts)
-            for piece in (len(part).to_bytes(_LENGTH_BYTES, "big"), part)
-        )
-        return hmac.digest(self._keys[name], whole, "sha256").hex().encode()
+        all_parts = purpose, name, place, *parts
+        count = len(all_parts)
+        lengths = struct.pack(f">{count + 1}Q", count, *map(len, all_parts))
+        return hmac.digest(self._keys[name], lengths + b"".join(all_parts), "sha256").hex().encode()

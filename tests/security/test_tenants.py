@@ -325,3 +325,33 @@ def test_the_doctor_makes_do_with_what_it_may_ask(tenancy: Tenancy) -> None:
     found = {each["check"]: each for each in map(json.loads, shown.stdout.splitlines())}
     assert found["messages"]["mark"] == "ok"
     assert tenancy.denied() <= {"config|get", "command|info", "command|docs"}
+
+
+# --- what may be left out -----------------------------------------------------------------------------------
+
+
+def optional() -> list[str]:
+    """The commands of which the page says what is missing without them."""
+    found = re.search(r"^\| without \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert found
+    return [line.split("`")[1] for line in found[1].splitlines()]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("command", optional())
+async def test_without_it_messages_and_runs_go_on(command: str, tenancy: Tenancy) -> None:
+    tenancy.admin.execute_command("ACL", "SETUSER", tenancy.namespace, f"-{command}")
+    options = {"flow_run_id": "r", "timeout": 20, "poll_interval": 0.2}
+    async with (
+        receive_input(int, key_prefix="a", **options) as one,  # type: ignore[call-overload]
+        receive_input(int, key_prefix="b", **options) as two,  # type: ignore[call-overload]
+    ):
+        first = asyncio.ensure_future(one.next())
+        await eventually_async(lambda: tenancy.admin.info("clients")["blocked_clients"], "a read")  # type: ignore[index]
+        second = asyncio.ensure_future(two.next())
+        await send_input(1, "r", key_prefix="a")
+        await send_input(2, "r", key_prefix="b")
+        assert (await first, await second) == (1, 2)
+    async with started(asks) as flowing:
+        await resume_flow_run((await seen("asks", "PAUSED")).id, {"value": 5})
+        assert await flowing == 5

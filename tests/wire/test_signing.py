@@ -170,5 +170,5 @@ def test_the_example_of_the_page_is_what_flowchan_writes() -> None:
     assert fields[-3].decode() == said["sig"]
     # By the page's rule alone
     parts = [b"flowchan message", b"k1", stream.encode(), *fields[:-4], *fields[-2:]]
-    whole = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    whole = b"".join(number.to_bytes(8, "big") for number in (len(parts), *map(len, parts))) + b"".join(parts)
     assert said["sig"] == f"k1:{hmac.new(secret, whole, hashlib.sha256).hexdigest()}"
