@@ -334,7 +334,7 @@ def optional() -> list[str]:
     """The commands of which the page says what is missing without them."""
     found = re.search(r"^\| without \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert found
-    return [line.split("`")[1] for line in found[1].splitlines()]
+    return [line.split("`")[1].replace("\\|", "|") for line in found[1].splitlines()]
 
 
 @pytest.mark.anyio
