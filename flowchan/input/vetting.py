@@ -12,7 +12,7 @@ from flowchan.wire.envelope import Envelope
 from flowchan.wire.keys import EntryId
 from flowchan.wire.signing import Keyring
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _WINDOW = 1024
 """How far a producer's messages may be out of their order; older ones are repeats."""
@@ -33,7 +33,7 @@ class Vetting:
     """
 
     def __init__(self, keyring: Keyring, *, shares: bool) -> None:
-        self.refused = 0
+        self.refused: int = 0
         self._keyring = keyring
         self._is_repeat = self._is_copy if shares else self._is_seen
         self._windows: dict[tuple[str, str], tuple[int, int]] = {}
@@ -64,7 +64,7 @@ class Vetting:
             is_first = self.refused == 1
         if is_first:
             _, run, channel = keys.address(entry.stream)
-            logger.warning(
+            _logger.warning(
                 "A message was refused (run %s, channel %s): %s More of this receiver's are only counted.",
                 run, channel, why,
             )  # fmt: skip
