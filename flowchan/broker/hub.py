@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 
@@ -17,6 +17,7 @@ from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
 from flowchan.errors import FlowchanError
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 _FAREWELL = 2.0
@@ -57,7 +58,7 @@ class Hub:
         self,
         streams: Mapping[str, EntryId],
         *,
-        excluded: Mapping[str, Collection[EntryId]],
+        excluded: Mapping[str, Excluded],
         poll_interval: float,
     ) -> Subscription:
         """Begin to receive what each stream holds behind the ID given with it, and what comes."""
