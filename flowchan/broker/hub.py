@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
+from flowchan.broker.alarms import Alarms
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
@@ -32,6 +33,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands) -> None:
         self.commands = commands
+        self.alarms = Alarms(loop)
         self._loop = loop
         self._dialler = dialler
         self._retention_ms = int(dialler.settings.retention * 1000)
@@ -104,6 +106,7 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
+        self.alarms.close()
         taps, self._taps = self._taps, {}
         for tap, lane in taps.values():
             for listener in tap.listeners:

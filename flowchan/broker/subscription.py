@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from flowchan.broker.alarms import Alarm
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.refusals import translated
 from flowchan.broker.replay import beginning
@@ -57,8 +58,7 @@ class Subscription:
         self._excluded = excluded
         self._waiters: dict[asyncio.Future[_Call], float | None] = {}
         """Who waits, in the order in which they came, and until when."""
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._alarm: Alarm | None = None
         self._promised = 0
         """How many have been woken for an entry and have not taken it yet."""
         self.is_closed = False
@@ -101,7 +101,7 @@ class Subscription:
                 look = self._look_once_more(waiter, self._hub.patience)
             else:
                 look = None
-                if deadline is not None and (self._alarm is None or deadline < self._alarm_at):
+                if deadline is not None and (self._alarm is None or deadline < self._alarm.when):
                     self._set_alarm(deadline)
                 if self._only is None or self._only.tap is None or self._promised:
                     self._wake()  # a source with a tap has nothing, for it was asked, and is listening
@@ -131,7 +131,7 @@ class Subscription:
             return
         self.is_closed = True
         if self._alarm is not None:
-            self._alarm.cancel()
+            self._hub.alarms.cancel(self._alarm)
         for source in self._sources:
             source.close()
         self._wake_all()
@@ -197,15 +197,14 @@ class Subscription:
                 self._loop.call_soon(self._wake)
 
     def _set_alarm(self, when: float) -> None:
-        # One timer for all who wait, and not ended when they go: most waits are over long before their time.
+        # One for all who wait, and not ended when they go: most waits are over long before their time.
         if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = when
-        self._alarm = self._loop.call_at(when, self._rings)
+            self._hub.alarms.cancel(self._alarm)
+        self._alarm = self._hub.alarms.at(when, self._rings)
 
     def _rings(self) -> None:
-        self._alarm = None
-        due = self._alarm_at
+        assert self._alarm is not None  # noqa: S101 - it rings
+        due, self._alarm = self._alarm.when, None
         later: list[float] = []
         for waiter, deadline in list(self._waiters.items()):
             if deadline is None or waiter not in self._waiters:

@@ -9,6 +9,8 @@ from flowchan.wire import keys
 from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
+_NONE: frozenset[str] = frozenset()
+
 
 def exclusions(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, Excluded]:
     """What each stream's receiver passes over; a key of no message there excludes nothing."""
@@ -18,7 +20,7 @@ def exclusions(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> di
     for kind in set(map(type, given)):
         if not issubclass(kind, str):
             raise TypeError(f"exclude_keys is an iterable of strings; one of them is {kind.__name__}.")
-    message_keys = frozenset(given)
+    message_keys = frozenset(given) if given else _NONE
     return {stream: Excluded(stream, message_keys) for stream in streams}
 
 

@@ -75,6 +75,7 @@ class InputReceiver(Generic[T_co]):
         self._model = model
         self._is_carrier = is_made_for_a_type(model)
         self._settings = settings
+        self._max_bytes = settings.max_message_bytes
         self._unwrap = unwrap
         self._timeout = position.seconds(timeout, "timeout")
         self._poll_interval = position.seconds(poll_interval, "poll_interval") or 0.0
@@ -318,7 +319,7 @@ class InputReceiver(Generic[T_co]):
 
     def _value(self, entry: Entry, envelope: Envelope) -> T_co:
         try:
-            body = codec.decode(envelope.body, max_bytes=self._settings.max_message_bytes)
+            body = codec.decode(envelope.body, max_bytes=self._max_bytes)
         except DecodeError as error:
             raise _keyed(error, entry) from None
         instance = self._instance(entry.stream, body)

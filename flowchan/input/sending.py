@@ -107,7 +107,10 @@ def deliver(
     body = body_of_value(value)
     schema = fingerprint(cls)
 
+    if calls_are_async():
+        return Sending(broker_of_this_loop(settings).outbox.send(stream, sender, schema, {}, body, once), sender)
+
     def send(broker: Broker) -> Sending:
         return Sending(broker.outbox.send(stream, sender, schema, {}, body, once), sender)
 
-    return send(broker_of_this_loop(settings)) if calls_are_async() else bridge.call(send, settings)
+    return bridge.call(send, settings)

@@ -145,6 +145,7 @@ def sender_of_run(run: str) -> str:
     return SENDER_PREFIX + run
 
 
+@lru_cache(maxsize=16_384)
 def run_of_sender(sender: str | None) -> str | None:
     """The run that a sender names, or None where it names none (checked, for it is the client's word)."""
     if sender is None or not sender.startswith(SENDER_PREFIX):
