@@ -72,7 +72,7 @@ def run(*, quick: bool = False) -> list[Report]:
             _tell(found.left_out)
     report = Report(
         case="peers",
-        title="peers: the chat with others, each next to flowchan in the same rounds; medians of the rounds, CPU a trip",
+        title="peers: the chat with others, each next to flowchan in the same rounds; medians of the rounds, µs of CPU a trip",
         parameters={"flowchan trips": QUICK_TRIPS if quick else TRIPS, "left out": left_out},
         environment=about,
         rows=rows,

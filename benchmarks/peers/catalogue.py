@@ -55,7 +55,7 @@ PEERS = (
         ("taskiq", "taskiq-redis"),
         (
             Variant("taskiq, a task answers", "valkey", ("task",)),
-            Variant("taskiq, result asked for", "valkey", ("result",), trips=5, quick_trips=3),
+            Variant("taskiq, result asked for", "valkey", ("result",), trips=10, quick_trips=5),
         ),
     ),
     Peer(
@@ -72,7 +72,7 @@ PEERS = (
         "prefect",
         ("prefect",),
         (
-            Variant("Prefect, default poll_interval", "prefect", ("default",), 2, 0, at_most=1 / 500),
+            Variant("Prefect, as it comes (10 s)", "prefect", ("default",), 2, 0, at_most=1 / 500),
             # With less than that it looks as often as it can, and is no faster.
             Variant("Prefect, poll_interval=0.01", "prefect", ("0.01",), 20, 10, at_most=1 / 500),
         ),

@@ -20,7 +20,8 @@ def plan(peer: str) -> list[list[str]]:
     return [
         [sys.executable, "-m", "venv", "--clear", str(FOLDER / peer)],
         [
-            *(str(program(peer, "python")), "-m", "pip", "install", "--disable-pip-version-check"),
+            # -I: what PYTHONPATH holds is not in that environment.
+            *(str(program(peer, "python")), "-I", "-m", "pip", "install", "--disable-pip-version-check"),
             *("--quiet", "--requirement", str(_requirements(peer))),
         ],
     ]

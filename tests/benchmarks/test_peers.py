@@ -78,7 +78,7 @@ def test_each_peer_gets_an_environment_of_this_interpreter_with_what_is_pinned()
     for name, (make, fill) in plans.items():
         folder = ROOT / "benchmarks" / ".peers" / name
         assert make == [sys.executable, "-m", "venv", "--clear", str(folder)]
-        assert fill[:4] == [str(folder / "bin" / "python"), "-m", "pip", "install"]
+        assert fill[:5] == [str(folder / "bin" / "python"), "-I", "-m", "pip", "install"]
         lines = Path(fill[-1]).read_text().splitlines()
         pins = [line for line in lines if not line.startswith("#")]
         assert pins, name
