@@ -38,8 +38,8 @@ PEERS = (
         "faststream",
         ("faststream",),
         (
-            Variant("FastStream, plain StreamSub", "valkey", ("plain",), at_most=1 / 3),
-            Variant("FastStream, group, no_ack", "valkey", ("group",), at_most=1 / 3),
+            Variant("FastStream, XREAD", "valkey", ("plain",), at_most=1 / 3),
+            Variant("FastStream, XREADGROUP", "valkey", ("group",), at_most=1 / 3),
         ),
     ),
     Peer(
@@ -72,9 +72,9 @@ PEERS = (
         "prefect",
         ("prefect",),
         (
-            Variant("Prefect, as it comes (10 s)", "prefect", ("default",), 2, 0, at_most=1 / 500),
+            Variant("Prefect, default (10 s)", "prefect", ("default",), 2, 0, at_most=1 / 500),
             # With less than that it looks as often as it can, and is no faster.
-            Variant("Prefect, poll_interval=0.01", "prefect", ("0.01",), 20, 10, at_most=1 / 500),
+            Variant("Prefect, every 10 ms", "prefect", ("0.01",), 20, 10, at_most=1 / 500),
         ),
         rounds=7,
     ),
