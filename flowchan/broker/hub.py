@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 
+from flowchan.broker.alarms import Alarms
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
@@ -17,6 +18,7 @@ from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
 from flowchan.errors import FlowchanError
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 _FAREWELL = 2.0
@@ -31,6 +33,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands) -> None:
         self.commands = commands
+        self.alarms = Alarms(loop)
         self._loop = loop
         self._dialler = dialler
         self._retention_ms = int(dialler.settings.retention * 1000)
@@ -57,7 +60,7 @@ class Hub:
         self,
         streams: Mapping[str, EntryId],
         *,
-        excluded: Mapping[str, Collection[EntryId]],
+        excluded: Mapping[str, Excluded],
         poll_interval: float,
     ) -> Subscription:
         """Begin to receive what each stream holds behind the ID given with it, and what comes."""
@@ -103,6 +106,7 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
+        self.alarms.close()
         taps, self._taps = self._taps, {}
         for tap, lane in taps.values():
             for listener in tap.listeners:

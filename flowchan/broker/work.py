@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowchan.broker.source import Entry, Source
 from flowchan.errors import BrokerUnavailable, FlowchanError
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Work:
         self._fetching: asyncio.Task[None] | None = None
         self._changed: set[asyncio.Future[None]] = set()
         self._is_closed = False
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a message."""
+        return bool(self._changed or self._fetching)
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next message, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -180,7 +186,7 @@ class Work:
         if stream in self._sources or self._is_closed:
             return
         heard = functools.partial(self._heard, stream)
-        source = self._sources[stream] = Source(self._hub, stream, last, (), self._poll_interval, heard)
+        source = self._sources[stream] = Source(self._hub, stream, last, Excluded(stream), self._poll_interval, heard)
         source.listen()
 
     def _heard(self, stream: str) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import functools
 import time
-import weakref
-from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-_REMEMBERED = 1024
+_PRODUCERS = 1024
 _AHEAD = 64
 
 
@@ -79,23 +77,22 @@ class InputReceiver(Generic[T_co]):
         self._model = model
         self._is_carrier = is_made_for_a_type(model)
         self._settings = settings
+        self._max_bytes = settings.max_message_bytes
         self._unwrap = unwrap
         self._timeout = position.seconds(timeout, "timeout")
         self._poll_interval = position.seconds(poll_interval, "poll_interval") or 0.0
         self._raise_timeout_error = raise_timeout_error
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
-        self._excluded = position.entries(self._bodies, exclude_keys)
+        self._excluded = position.exclusions(self._bodies, exclude_keys)
         self._last = position.cursors(self._bodies, after)
         self._group = group
         self._handling = Handling(settings) if group is not None else None
         keyring = Keyring.of(settings.signing_pairs)
         self._vetting = Vetting(keyring, shares=group is not None) if keyring is not None else None
-        self._ready: deque[Entry] = deque()
+        self._ready: list[Entry] = []
         self._bound: tuple[Broker, Subscription | Work] | None = None
-        self._release: weakref.finalize[..., Any] | None = None
-        self._seen: set[str] = set()
-        self._seen_in_order: deque[str] = deque()
-        self._waiting = 0
+        self._seen: dict[str, int] = {}
+        """The last message of each producer that was yielded: in a stream its messages bear ascending numbers."""
         self._is_closed = False
 
     # --- what users call -------------------------------------------------------------------------
@@ -197,11 +194,19 @@ class InputReceiver(Generic[T_co]):
 
     async def _next(self) -> T_co:
         broker = broker_of_this_loop(self._settings)
-        deadline = None if self._timeout is None else broker.loop.time() + self._timeout
         timeout = self._timeout
-        self._finish(broker)
+        deadline = None if timeout is None else broker.loop.time() + timeout
+        if self._handling is not None:
+            self._finish(broker)
         while True:
-            entry = self._buffered() or await self._wait(broker, timeout)
+            entry = self._buffered()
+            if entry is None:
+                try:
+                    entry = await self._subscription(broker).get(timeout)
+                except BrokerUnavailable:
+                    if self._is_closed:
+                        raise _ClosedError from None
+                    raise
             if self._handling is not None:
                 self._handling.give(self._work(broker), entry)
             try:
@@ -254,27 +259,21 @@ class InputReceiver(Generic[T_co]):
         # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
         if self._ready:
             return  # another thread has filled it on the way here
-        self._ready.append(await self._wait(broker, timeout))
-        if not self._waiting:  # else the rest is for those who wait
-            self._ready.extend(self._subscription(broker).take_ready(_AHEAD))
-
-    def _buffered(self) -> Entry | None:
-        if self._ready:
-            with contextlib.suppress(IndexError):  # another thread was quicker
-                return self._ready.popleft()
-        return None
-
-    async def _wait(self, broker: Broker, timeout: float | None) -> Entry:  # noqa: ASYNC109 - likewise
         subscription = self._subscription(broker)
-        self._waiting += 1
         try:
-            return await subscription.get(timeout)
+            self._ready.append(await subscription.get(timeout))
         except BrokerUnavailable:
             if self._is_closed:
                 raise _ClosedError from None
             raise
-        finally:
-            self._waiting -= 1
+        if not subscription.is_waited_for:  # else the rest is for those who wait
+            self._ready.extend(subscription.take_ready(_AHEAD))
+
+    def _buffered(self) -> Entry | None:
+        if self._ready:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                return self._ready.pop(0)
+        return None
 
     def _subscription(self, broker: Broker) -> Subscription | Work:
         bound = self._bound
@@ -282,7 +281,7 @@ class InputReceiver(Generic[T_co]):
             return bound[1]
         if self._is_closed:
             raise _ClosedError
-        if self._waiting:
+        if bound is not None and bound[1].is_waited_for:
             raise RuntimeError("The receiver is waited for on another event loop. Make one for each loop.")
         self._unbind()
         last = dict(self._last)
@@ -294,14 +293,16 @@ class InputReceiver(Generic[T_co]):
         else:
             subscription = broker.work(last, self._group, self._poll_interval)
         self._bound = broker, subscription
-        self._release = weakref.finalize(self, _free, broker, subscription)
-        self._release.atexit = False  # the loop's own end frees it
         return subscription
 
     def _unbind(self) -> None:
-        self._bound = None
-        if self._release is not None:
-            self._release()
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            _free(*bound)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it was never made, for an argument was wrong
+            self._unbind()
 
     # --- from entry to value ---------------------------------------------------------------------
 
@@ -317,17 +318,22 @@ class InputReceiver(Generic[T_co]):
         if self._group is not None:
             # What comes again comes so because nobody has acknowledged it.
             return None if entry.id in self._excluded[entry.stream] else envelope
-        if envelope.message_id in self._seen:
+        producer, _, counter = envelope.message_id.partition("-")
+        number = int(counter, 16)
+        if len(self._bodies) > 1:
+            producer += entry.stream
+        if number <= self._seen.get(producer, 0):
+            if self._vetting is not None:
+                self._vetting.pass_over(entry)
             return None
-        self._seen.add(envelope.message_id)
-        self._seen_in_order.append(envelope.message_id)
-        if len(self._seen_in_order) > _REMEMBERED:
-            self._seen.discard(self._seen_in_order.popleft())
+        if len(self._seen) >= _PRODUCERS and producer not in self._seen:
+            del self._seen[next(iter(self._seen))]
+        self._seen[producer] = number
         return envelope
 
     def _value(self, entry: Entry, envelope: Envelope) -> T_co:
         try:
-            body = codec.decode(envelope.body, max_bytes=self._settings.max_message_bytes)
+            body = codec.decode(envelope.body, max_bytes=self._max_bytes)
         except DecodeError as error:
             raise _keyed(error, entry) from None
         instance = self._instance(entry.stream, body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Coroutine, Generator
 from typing import Any
@@ -14,7 +13,7 @@ from flowchan.broker.sent import Sent, log_failure
 from flowchan.context import calls_are_async, current_run
 from flowchan.errors import InvalidKeyError
 from flowchan.input.body import body_of_value, fingerprint, is_made_for_a_type
-from flowchan.input.metadata import RunInputMetadata, metadata_of
+from flowchan.input.metadata import RunInputMetadata, metadata_later
 from flowchan.input.types import channel_of
 from flowchan.settings import Settings, current_settings
 from flowchan.wire import keys
@@ -37,10 +36,13 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
 
     def __await__(self) -> Generator[Any, Any, RunInputMetadata]:
         sent = self._sent
-        if not sent.future.done():
-            yield from _end_of(sent.future)
+        while not sent.is_over:
+            yield from sent.over()
         self._is_told = True
-        return metadata_of(sent.stream, sent.future.result(), self._sender)
+        if sent.entry is None:
+            assert sent.error is not None  # noqa: S101 - that is how else it can be over
+            raise sent.error
+        return metadata_later(sent.destination.stream, sent.entry, self._sender)
 
     def send(self, value: Any) -> Any:
         """Go on, as a coroutine does."""
@@ -74,18 +76,6 @@ def _can_be_idempotency_key(value: Any) -> bool:
     return False
 
 
-def _end_of(future: asyncio.Future[Any]) -> asyncio.Future[None]:
-    """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
-    end: asyncio.Future[None] = future.get_loop().create_future()
-
-    def wake(_: asyncio.Future[Any]) -> None:
-        if not end.done():
-            end.set_result(None)
-
-    future.add_done_callback(wake)
-    return end
-
-
 def deliver(
     value: Any,
     flow_run_id: UUID | str,
@@ -117,7 +107,10 @@ def deliver(
     body = body_of_value(value)
     schema = fingerprint(cls)
 
+    if calls_are_async():
+        return Sending(broker_of_this_loop(settings).outbox.send(stream, sender, schema, {}, body, once), sender)
+
     def send(broker: Broker) -> Sending:
         return Sending(broker.outbox.send(stream, sender, schema, {}, body, once), sender)
 
-    return send(broker_of_this_loop(settings)) if calls_are_async() else bridge.call(send, settings)
+    return bridge.call(send, settings)

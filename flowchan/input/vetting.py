@@ -14,19 +14,14 @@ from flowchan.wire.signing import Keyring
 
 _logger = logging.getLogger(__name__)
 
-_WINDOW = 1024
-"""How far a producer's messages may be out of their order; older ones are repeats."""
-
-_PRODUCERS = 16_384
 _IDS = 4096
 
 
 class Vetting:
     """One receiver's look at signatures.
 
-    Guarantees: a message passes if it was signed for the stream that it stands in. Who copies a signed entry within a
-    stream has it passed over: for a receiver without a group however old the original is that it has seen, for one of
-    a group among the last few thousand.
+    Guarantees: a message passes if it was signed for the stream that it stands in. A receiver of a group passes over
+    copies of the last few thousand that it has had; one without a group knows copies of its own accord, and says so here.
 
     Attributes:
         refused: how many messages have not passed.
@@ -35,9 +30,7 @@ class Vetting:
     def __init__(self, keyring: Keyring, *, shares: bool) -> None:
         self.refused: int = 0
         self._keyring = keyring
-        self._is_repeat = self._is_copy if shares else self._is_seen
-        self._windows: dict[tuple[str, str], tuple[int, int]] = {}
-        """By stream and producer: the highest number so far, and which of those below it were seen, as bits."""
+        self._shares = shares
         self._entries: dict[tuple[str, str], EntryId] = {}
         self._lock = threading.Lock()
 
@@ -52,11 +45,14 @@ class Vetting:
         except SignatureError as error:
             self._refuse(entry, str(error))
             raise
-        with self._lock:
-            is_repeat = self._is_repeat(entry, envelope)
-        if is_repeat:
-            self._refuse(entry, "It is a copy of an earlier one.")
-        return not is_repeat
+        if self._shares and self._is_copy(entry, envelope):
+            self.pass_over(entry)
+            return False
+        return True
+
+    def pass_over(self, entry: Entry) -> None:
+        """The message is a copy of an earlier one."""
+        self._refuse(entry, "It is a copy of an earlier one.")
 
     def _refuse(self, entry: Entry, why: str) -> None:
         with self._lock:
@@ -69,25 +65,10 @@ class Vetting:
                 run, channel, why,
             )  # fmt: skip
 
-    def _is_seen(self, entry: Entry, envelope: Envelope) -> bool:
-        producer = entry.stream, envelope.message_id.partition("-")[0]
-        newest, seen = self._windows.get(producer, (0, 0))
-        ahead = envelope.sequence - newest
-        if ahead > 0:
-            seen = (seen << ahead | 1) % (1 << _WINDOW) if ahead < _WINDOW else 1
-            newest = envelope.sequence
-        elif ahead <= -_WINDOW or seen >> -ahead & 1:
-            return True
-        else:
-            seen |= 1 << -ahead
-        self._windows[producer] = newest, seen
-        if len(self._windows) > _PRODUCERS:
-            del self._windows[next(iter(self._windows))]
-        return False
-
     def _is_copy(self, entry: Entry, envelope: Envelope) -> bool:
         # What nobody has acknowledged comes again, under the ID that it had.
-        known = self._entries.setdefault((entry.stream, envelope.message_id), entry.id)
-        if len(self._entries) > _IDS:
-            del self._entries[next(iter(self._entries))]
+        with self._lock:
+            known = self._entries.setdefault((entry.stream, envelope.message_id), entry.id)
+            if len(self._entries) > _IDS:
+                del self._entries[next(iter(self._entries))]
         return known != entry.id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import re
 import sys
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -21,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 _SLOTS = 16_384
 _LARGEST = 2**64 - 1
+_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
@@ -145,6 +145,7 @@ def sender_of_run(run: str) -> str:
     return SENDER_PREFIX + run
 
 
+@lru_cache(maxsize=16_384)
 def run_of_sender(sender: str | None) -> str | None:
     """The run that a sender names, or None where it names none (checked, for it is the client's word)."""
     if sender is None or not sender.startswith(SENDER_PREFIX):
@@ -243,26 +244,23 @@ def message_key(stream_key: str, entry: EntryId) -> str:
     It holds its place in the stream, so that a replay can begin behind it, and a checksum of the stream,
     so that no message of another run or channel has the same.
     """
-    return f"{address(stream_key).channel}-{entry[0]}-{entry[1]}-{_checksum(stream_key)}"
+    before, behind = around_entry(stream_key)
+    return f"{before}{entry[0]}-{entry[1]}{behind}"
+
+
+@lru_cache(maxsize=16_384)
+def around_entry(stream_key: str) -> tuple[str, str]:
+    """What the keys of a stream's messages begin with, and what they end with."""
+    return f"{address(stream_key).channel}-", f"-{binascii.crc32(stream_key.encode()):08x}"
 
 
 def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
     """The place of a message in a stream, or None where the key is of no message of this stream."""
-    return next(iter(entries_of_message_keys(stream_key, (key,))), None)
-
-
-def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> frozenset[EntryId]:
-    """The places of messages in a stream. A key of no message of this stream has none."""
-    channel, checksum = re.escape(address(stream_key).channel), _checksum(stream_key)
-    match = re.compile(rf"{channel}-([0-9]{{1,20}})-([0-9]{{1,20}})-{checksum}").fullmatch
-    entries = (EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
+    before, behind = around_entry(stream_key)
+    found = _ENTRY.fullmatch(key.removeprefix(before).removesuffix(behind))
+    entry = EntryId(int(found[1]), int(found[2])) if found else FIRST
     # The server refuses larger numbers, and such a key is of no message.
-    return frozenset(entry for entry in entries if max(entry) <= _LARGEST)
-
-
-@lru_cache(maxsize=16_384)
-def _checksum(stream_key: str) -> str:
-    return f"{binascii.crc32(stream_key.encode()):08x}"
+    return entry if max(entry) <= _LARGEST and message_key(stream_key, entry) == key else None
 
 
 def _checked(value: str, what: str) -> str:
