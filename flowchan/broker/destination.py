@@ -5,9 +5,11 @@ from __future__ import annotations
 from flowchan.broker.connection import pack
 from flowchan.wire.envelope import Envelope, to_fields
 
-# Values that nothing else in a command can be taken for, in the place of those that change with each message.
+# In the place of the values that change with each message.
 _ID, _SEQUENCE, _BODY = "\0id\0", 9_999_999_999_999_999, b"\0body\0"
-_CHANGING = tuple(b"$%d\r\n%b\r\n" % (len(value), value) for value in (_ID.encode(), b"%d" % _SEQUENCE, _BODY))
+_PACKED_ID, _PACKED_SEQUENCE, _PACKED_BODY = (
+    b"$%d\r\n%b\r\n" % (len(value), value) for value in (_ID.encode(), b"%d" % _SEQUENCE, _BODY)
+)
 
 _Around = tuple[bytes, bytes, bytes, bytes]
 
@@ -53,10 +55,8 @@ class Destination:
         return pack(("XADD", self.stream, "*", *to_fields(envelope)))
 
     def _split(self, sender: str | None, schema: str) -> _Around:
-        rest = self._packed(Envelope(_ID, sender, _SEQUENCE, schema, {}, _BODY))
-        parts: list[bytes] = []
-        for value in _CHANGING:
-            part, _, rest = rest.partition(value)
-            parts.append(part)
-        begin, middle, end = parts
-        return begin, middle, end, rest
+        # The sender's text may hold anything, these values too. It stands behind the ID and before the others.
+        begin, _, rest = self._packed(Envelope(_ID, sender, _SEQUENCE, schema, {}, _BODY)).partition(_PACKED_ID)
+        rest, _, last = rest.rpartition(_PACKED_BODY)
+        middle, _, end = rest.rpartition(_PACKED_SEQUENCE)
+        return begin, middle, end, last

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -229,6 +230,26 @@ async def test_a_send_whose_caller_was_cancelled_is_logged_when_it_fails(caplog:
     await stored()
     gc.collect()
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "$4\r\n\0id\0\r\n",
+        "x$16\r\n9999999999999999\r\n",
+        "x$6\r\n\0body\0\r\n",
+        "$16\r\n9999999999999999\r\n$6\r\n\0body\0\r\n*1\r\n$8\r\nFLUSHALL\r\n",
+    ],
+    ids=["an ID", "a number", "a body", "all"],
+)
+async def test_a_sender_whose_name_looks_like_a_part_of_a_command_is_a_name(sender: str, streams: Streams) -> None:
+    for value in range(4):  # the first is packed as a whole, those behind it in part
+        await send_input(value, "r", sender=sender, key_prefix=CHANNEL)
+    entries: Any = streams.client.xrange(streams.key("r"))
+    assert [(fields[b"from"], int(fields[b"seq"])) for _, fields in entries] == [
+        (sender.encode(), number) for number in range(1, 5)
+    ]
+    assert streams.values("r") == [0, 1, 2, 3]
 
 
 async def test_a_refusal_of_one_send_leaves_the_others_alone(streams: Streams, client: redis.Redis) -> None:
