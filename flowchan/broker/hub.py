@@ -13,7 +13,7 @@ from flowchan.broker.alarms import Alarms
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
-from flowchan.broker.lane import WIDTH, Lane
+from flowchan.broker.lane import Lane, width
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
@@ -25,7 +25,7 @@ _FAREWELL = 2.0
 
 
 class Hub:
-    """The receivers of one event loop, at most one connection per 64 streams that they wait on.
+    """The receivers of one event loop, one connection for some dozens of streams that they wait on.
 
     All that listen to one stream share one tap of one lane, each with a cursor of its own: a thousand
     receivers of a channel cost the broker what one costs.
@@ -70,7 +70,7 @@ class Hub:
         """Have what is new in a stream pushed to a source that has read what was there."""
         tap, lane = self._taps.get(source.stream, (None, None))
         if tap is None or lane is None:
-            lane = next((lane for lane in self._lanes if len(lane.taps) < WIDTH), None) or self._new_lane()
+            lane = self._lane_with_room()
             source.rewind()
             tap = Tap(source.stream, source.cursor)
             self._taps[source.stream] = tap, lane
@@ -124,6 +124,12 @@ class Hub:
         """Give back the sockets only: the loop is closed, or another process's."""
         for lane in self._lanes:
             lane.abandon()
+
+    def _lane_with_room(self) -> Lane:
+        most = width(len(self._taps))
+        if self._lanes and len(self._lanes[-1].taps) < most:
+            return self._lanes[-1]
+        return next((lane for lane in self._lanes if len(lane.taps) < most), None) or self._new_lane()
 
     def _new_lane(self) -> Lane:
         lane = Lane(self._loop, self._dialler, self.commands, f"{self._name}-{len(self._lanes)}", self._retention_ms)

@@ -63,7 +63,10 @@ class Sent:
     def over(self) -> asyncio.Future[None]:
         """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
         waiter = self._outbox.loop.create_future()
-        self._waiters = (*self._waiters, waiter)
+        if self.is_over:
+            waiter.set_result(None)
+        else:
+            self._waiters = (*self._waiters, waiter)
         return waiter
 
     def written_with(self, *, expiring: bool) -> None:

@@ -75,6 +75,10 @@ class Subscription:
         """Whether somebody waits for an entry, or is about to take one."""
         return bool(self._waiters or self._promised)
 
+    def take(self) -> Entry | None:
+        """The next entry, if it can be had without waiting. Not past those who were woken for what is there."""
+        return None if self._promised else self._take()
+
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next entry, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
 
@@ -83,8 +87,7 @@ class Subscription:
             BrokerUnavailable: the time is up, and the broker cannot be reached, so none could come.
             FlowchanError: the stream cannot be read.
         """
-        # Not past those who were woken for what is there: they came first.
-        entry = self._take() if not self._promised else None
+        entry = self.take()
         if entry is not None:
             return entry
         deadline = None if timeout is None else self._loop.time() + timeout

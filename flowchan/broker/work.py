@@ -104,8 +104,12 @@ class Work:
                 raise TimeoutError("No message came in time.")
             await self._change(min(self._lease / 2, self._lease if left is None else left))
 
-    def take_ready(self, limit: int) -> list[Entry]:
+    def take(self) -> Entry | None:
         """None: work is fetched for who is ready to do it."""
+        return None
+
+    def take_ready(self, limit: int) -> list[Entry]:
+        """None, likewise."""
         del limit
         return []
 

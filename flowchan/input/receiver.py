@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
@@ -139,13 +139,8 @@ class InputReceiver(Generic[T_co]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
-        try:
-            return await self._next()
-        except (TimeoutError, _ClosedError) as end:
-            if isinstance(end, TimeoutError) and self._raise_timeout_error:
-                raise
-            raise StopAsyncIteration from None
+    def __anext__(self) -> Coroutine[Any, Any, T_co]:
+        return self._next(in_loop=True)
 
     def __iter__(self) -> Self:
         return self
@@ -154,9 +149,9 @@ class InputReceiver(Generic[T_co]):
         try:
             return self._next_blocking()
         except (TimeoutError, _ClosedError) as end:
-            if isinstance(end, TimeoutError) and self._raise_timeout_error:
-                raise
-            raise StopIteration from None
+            if self._ends_loop(end):
+                raise StopIteration from None
+            raise
 
     def close(self) -> None:
         """Free what the broker and this process hold for the receiver. It yields nothing more."""
@@ -192,21 +187,25 @@ class InputReceiver(Generic[T_co]):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    async def _next(self) -> T_co:
+    async def _next(self, *, in_loop: bool = False) -> T_co:
         broker = broker_of_this_loop(self._settings)
-        timeout = self._timeout
-        deadline = None if timeout is None else broker.loop.time() + timeout
+        timeout, deadline = self._timeout, 0.0
         if self._handling is not None:
             self._finish(broker)
         while True:
-            entry = self._buffered()
-            if entry is None:
-                try:
+            try:
+                entry = self._buffered() if self._ready else self._subscription(broker).take()
+                if entry is None:
+                    if timeout is not None:
+                        # Of one call, however many messages it passes over.
+                        deadline = deadline or broker.loop.time() + timeout
+                        timeout = max(0.0, deadline - broker.loop.time())
                     entry = await self._subscription(broker).get(timeout)
-                except BrokerUnavailable:
-                    if self._is_closed:
-                        raise _ClosedError from None
-                    raise
+            except (TimeoutError, BrokerUnavailable, _ClosedError) as error:
+                end = self._end_of_wait(error)
+                if in_loop and self._ends_loop(end):
+                    raise StopAsyncIteration from None
+                raise end from None
             if self._handling is not None:
                 self._handling.give(self._work(broker), entry)
             try:
@@ -217,8 +216,6 @@ class InputReceiver(Generic[T_co]):
                 self._finish(broker)  # it stays in its stream, for a look at it
                 raise
             self._finish(broker)
-            if deadline is not None:
-                timeout = max(0.0, deadline - broker.loop.time())
 
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -262,10 +259,8 @@ class InputReceiver(Generic[T_co]):
         subscription = self._subscription(broker)
         try:
             self._ready.append(await subscription.get(timeout))
-        except BrokerUnavailable:
-            if self._is_closed:
-                raise _ClosedError from None
-            raise
+        except BrokerUnavailable as error:
+            raise self._end_of_wait(error) from None
         if not subscription.is_waited_for:  # else the rest is for those who wait
             self._ready.extend(subscription.take_ready(_AHEAD))
 
@@ -274,6 +269,13 @@ class InputReceiver(Generic[T_co]):
             with contextlib.suppress(IndexError):  # another thread was quicker
                 return self._ready.pop(0)
         return None
+
+    def _end_of_wait(self, error: Exception) -> Exception:
+        return _ClosedError() if self._is_closed and isinstance(error, BrokerUnavailable) else error
+
+    def _ends_loop(self, end: Exception) -> bool:
+        """Whether a loop just ends; else it raises."""
+        return isinstance(end, _ClosedError) or (isinstance(end, TimeoutError) and not self._raise_timeout_error)
 
     def _subscription(self, broker: Broker) -> Subscription | Work:
         bound = self._bound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Coroutine, Generator
 from typing import Any
@@ -36,8 +37,17 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
 
     def __await__(self) -> Generator[Any, Any, RunInputMetadata]:
         sent = self._sent
-        while not sent.is_over:
+        if not sent.is_over:
             yield from sent.over()
+        return self.result()
+
+    def over(self) -> asyncio.Future[None]:
+        """A future that is done when it is known what became of the send."""
+        return self._sent.over()
+
+    def result(self) -> RunInputMetadata:
+        """What became of it: the metadata of what was stored, or the error."""
+        sent = self._sent
         self._is_told = True
         if sent.entry is None:
             assert sent.error is not None  # noqa: S101 - that is how else it can be over
@@ -107,10 +117,17 @@ def deliver(
     body = body_of_value(value)
     schema = fingerprint(cls)
 
-    if calls_are_async():
-        return Sending(broker_of_this_loop(settings).outbox.send(stream, sender, schema, {}, body, once), sender)
-
     def send(broker: Broker) -> Sending:
         return Sending(broker.outbox.send(stream, sender, schema, {}, body, once), sender)
 
-    return bridge.call(send, settings)
+    if calls_are_async():
+        return send(broker_of_this_loop(settings))
+    sending: list[Sending] = []
+
+    def send_and_wait(broker: Broker) -> asyncio.Future[None]:
+        # A future, not the coroutine: that would have a task made of it, and a thread waits for each step.
+        sending.append(send(broker))
+        return sending[0].over()
+
+    bridge.call(send_and_wait, settings)
+    return sending[0].result()
