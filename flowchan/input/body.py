@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import binascii
 import json
+from decimal import InvalidOperation
 from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import pydantic_core
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
-from pydantic_core import SchemaSerializer, core_schema
+from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaSerializer, core_schema
 
 from flowchan.errors import EncodeError
 from flowchan.input.types import Body, body_of, remembered
@@ -92,6 +93,8 @@ def instance_of(model: type[M], body: Any) -> M:
     """
     try:
         return model.__pydantic_validator__.validate_python(body, by_name=True, by_alias=False)  # type: ignore[no-any-return]
+    except InvalidOperation:
+        pass  # a signalling NaN was compared with something, such as the members of an enum
     except ValidationError as error:
         if not all(_may_be_form(problem["type"]) for problem in error.errors(include_url=False, include_input=False)):
             raise
@@ -102,6 +105,9 @@ def instance_of(model: type[M], body: Any) -> M:
         if _alike(_sent(instance), body):
             return instance
         raise
+    problem = PydanticCustomError("decimal_type", "A signalling NaN is not to be compared")
+    problems: list[InitErrorDetails] = [{"type": problem, "loc": (), "input": None}]
+    raise ValidationError.from_exception_data(model.__name__, problems, hide_input=True)
 
 
 def _may_be_form(problem: str) -> bool:

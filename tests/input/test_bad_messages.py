@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -28,6 +29,10 @@ Write = Callable[..., str]
 
 class Ticket(RunInput):
     size: Literal["small", "large"]
+
+
+class Level(enum.Enum):
+    LOW = 1
 
 
 class User(BaseModel):
@@ -210,6 +215,16 @@ async def test_a_message_that_does_not_fit_is_an_error_once_then_the_good_one(bo
         await receiver.next()
 
     assert (await receiver.next()).size == "large"
+
+
+async def test_a_number_that_must_not_be_compared_does_not_fit_an_enum(write: Write) -> None:
+    write(entry(msgpack.packb({"value": msgpack.ExtType(6, b"sNaN")})), "level")
+    await send_input(1, RUN, key_prefix="level")
+    receiver = receive_input(Level, flow_run_id=RUN, key_prefix="level", timeout=30)
+    with pytest.raises(ValidationError, match="signalling NaN") as unfit:
+        await receiver.next()
+    assert unfit.value.__context__ is None
+    assert await receiver.next() is Level.LOW
 
 
 async def test_a_users_validator_is_asked() -> None:
