@@ -216,6 +216,27 @@ def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
 
 
+def dead_letters(namespace: str, run: str, channel: str, group: str) -> str:
+    """The stream of those messages of a channel that a group is not handed any more."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead:{group}:{channel}"
+
+
+def dead_letter_streams(namespace: str, run: str) -> str:
+    """The set of ``<group>:<channel>``: which streams of dead letters a run has."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead"
+
+
+def resent(dead_stream: str, entry: EntryId) -> str:
+    """The marker that a dead letter was sent again."""
+    return f"{dead_stream}:@resent:{entry}"
+
+
+def dead_letter_key(dead_stream: str, entry: EntryId) -> str:
+    """The key by which a dead letter is known to users. No message has the same."""
+    channel = dead_stream.rpartition(":")[2]
+    return f"{channel}-{entry[0]}-{entry[1]}-{checksum(dead_stream)}"
+
+
 def json_block(namespace: str, name: str) -> str:
     """The text of a block, which belongs to no run.
 
@@ -243,7 +264,7 @@ def message_key(stream_key: str, entry: EntryId) -> str:
     It holds its place in the stream, so that a replay can begin behind it, and a checksum of the stream,
     so that no message of another run or channel has the same.
     """
-    return f"{address(stream_key).channel}-{entry[0]}-{entry[1]}-{_checksum(stream_key)}"
+    return f"{address(stream_key).channel}-{entry[0]}-{entry[1]}-{checksum(stream_key)}"
 
 
 def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
@@ -253,15 +274,16 @@ def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
 
 def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> frozenset[EntryId]:
     """The places of messages in a stream. A key of no message of this stream has none."""
-    channel, checksum = re.escape(address(stream_key).channel), _checksum(stream_key)
-    match = re.compile(rf"{channel}-([0-9]{{1,20}})-([0-9]{{1,20}})-{checksum}").fullmatch
+    channel, ours = re.escape(address(stream_key).channel), checksum(stream_key)
+    match = re.compile(rf"{channel}-([0-9]{{1,20}})-([0-9]{{1,20}})-{ours}").fullmatch
     entries = (EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
     # The server refuses larger numbers, and such a key is of no message.
     return frozenset(entry for entry in entries if max(entry) <= _LARGEST)
 
 
 @lru_cache(maxsize=16_384)
-def _checksum(stream_key: str) -> str:
+def checksum(stream_key: str) -> str:
+    """What tells a stream in the keys of its messages."""
     return f"{binascii.crc32(stream_key.encode()):08x}"
 
 
