@@ -449,6 +449,7 @@ def get_client() -> FlowchanClient:
 __all__ = [
     "JSON",
     "AutomaticRunInput",
+    "DeadLetter",
     "FlowchanClient",
     "InputReceiver",
     "RunInput",
@@ -458,6 +459,7 @@ __all__ = [
     "get_run_logger",
     "open_run",
     "pause_flow_run",
+    "read_dead_letters",
     "receive_input",
     "resume_flow_run",
     "run_deployment",

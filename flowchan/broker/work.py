@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowchan.broker.source import Entry, Source
 from flowchan.errors import BrokerUnavailable, FlowchanError

@@ -261,12 +261,10 @@ def test_sync_code_keeps_aside(streams: Streams) -> None:
 
 
 async def works_badly(streams: Streams, **options: Any) -> int:
-    """A receiver that gives up on the first message it gets; how often that was handed out."""
+    """A receiver that leaves the first message it gets undone; how often that was handed out."""
     mine: Any = receiver(with_metadata=True, timeout=20, **options)
-    with pytest.raises(ZeroDivisionError):
-        async with mine:
-            count = (await mine.next()).metadata.delivery_count
-            raise ZeroDivisionError
+    async with mine:
+        count = (await mine.next()).metadata.delivery_count
     await eventually_async(lambda: idle(streams) > 10_000)
     return int(count)
 

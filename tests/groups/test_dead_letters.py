@@ -227,7 +227,7 @@ async def test_what_is_gone_can_neither_be_sent_nor_discarded() -> None:
         await letter.resend()
 
 
-async def test_of_those_who_send_again_and_discard_at_once_one_is_first(streams: Streams) -> None:
+async def test_of_those_who_send_again_and_discard_at_once_one_is_first() -> None:
     letters = [await one_letter() for _ in range(20)]
     for letter in letters:
         verbs = [letter.resend(), letter.discard()]
@@ -267,7 +267,7 @@ async def test_a_worker_that_is_killed_leaves_each_message_in_one_place(streams:
         with programs.running(WORKER) as worker:
             before = len(await read_dead_letters(RUN))
             deadline = time.monotonic() + 20
-            while worker.poll() is None and len(await read_dead_letters(RUN)) < before + random.randint(1, 60):  # noqa: S311
+            while worker.poll() is None and len(await read_dead_letters(RUN)) < before + random.randint(1, 60):
                 assert time.monotonic() < deadline
             worker.kill()
         there = sorted(letter.message_key for letter in await read_dead_letters(RUN))
@@ -297,7 +297,7 @@ async def test_a_server_that_is_killed_leaves_each_message_in_one_place(
 
     def disturb() -> None:
         for _ in range(4):
-            is_over.wait(random.uniform(0.01, 0.1))  # noqa: S311
+            is_over.wait(random.uniform(0.01, 0.1))
             server.restart()
 
     disturbing = threading.Thread(target=disturb)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import redis
+
 from flowchan import receive_input, sync
 from flowchan.input import InputReceiver
 from tests.support.streams import CHANNEL, Streams
@@ -43,6 +45,9 @@ def idle(streams: Streams, group: str = GROUP) -> int:
 
 
 def consumers(streams: Streams, group: str = GROUP) -> list[str]:
-    """The group's consumers."""
-    found: Any = streams.client.xinfo_consumers(streams.key(RUN), group)
+    """The group's consumers; none where there is no such group yet."""
+    try:
+        found: Any = streams.client.xinfo_consumers(streams.key(RUN), group)
+    except redis.ResponseError:
+        return []
     return [each["name"].decode() for each in found]
