@@ -6,19 +6,34 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic_core
-from cyclopts import Parameter
+from cyclopts import ArgumentCollection, Group, Parameter
 
 from flowchan import sync
 from flowchan.cli import terminal, told
 from flowchan.cli.find import run_called
 from flowchan.cli.options import Json
-from flowchan.errors import DecodeError, FlowchanError
+from flowchan.errors import DecodeError, ObjectNotFound
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDE = 120
 _UNCUT = 400
+
+
+def _make_sense(arguments: ArgumentCollection) -> None:
+    given = {argument.name: argument for argument in arguments if argument.has_tokens}
+    if {"--resend", "--discard"} <= given.keys():
+        raise ValueError("Either --resend or --discard: not both.")
+    verb = given.get("--resend") or given.get("--discard")
+    if verb is None:
+        if "--all" in given:
+            raise ValueError("--all goes with --resend or --discard.")
+    elif bool(verb.value) == ("--all" in given):
+        raise ValueError(f"{verb.name} takes the keys of dead letters, or --all.")
+
+
+_TO_DO = Group("To do with them", validator=_make_sense)
 
 
 def dead_letters(
@@ -30,17 +45,25 @@ def dead_letters(
     resend: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            negative="", consume_multiple=True, show_default=False, help="Send these to their channel again: keys."
+            group=_TO_DO,
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="Send these to their channel again: keys.",
         ),
     ] = None,
     discard: Annotated[
         tuple[str, ...] | None,
-        Parameter(negative="", consume_multiple=True, show_default=False, help="Throw these away: keys."),
+        Parameter(group=_TO_DO, negative="", consume_multiple=True, show_default=False, help="Throw these away: keys."),
     ] = None,
     all_of_them: Annotated[
         bool,
         Parameter(
-            name="--all", negative="", show_default=False, help="With --resend or --discard: all that are listed."
+            name="--all",
+            group=_TO_DO,
+            negative="",
+            show_default=False,
+            help="With --resend or --discard: all that are listed.",
         ),
     ] = False,
     as_json: Json = False,
@@ -54,35 +77,34 @@ def dead_letters(
     terminal.prepare()
     found = sync.read_dead_letters(run_called(run), channel, group)
     if resend is None and discard is None:
-        if all_of_them:
-            raise FlowchanError("--all of them are to be what? Give --resend or --discard, too.")
         _list(found, as_json=as_json)
         return
-    if resend is not None and discard is not None:
-        raise FlowchanError("Either --resend or --discard: not both.")
     for letter in _meant(found, resend or discard or (), all_of_them=all_of_them):
-        if resend is None:
-            letter.discard()
-            _say(f"{letter.key} is discarded.", as_json=as_json, key=letter.key, discarded=True)
-        else:
-            again = letter.resend()
-            _say(f"{letter.key} is sent again: {again.key}", as_json=as_json, key=letter.key, message_key=again.key)
+        try:
+            _do(letter, resends=resend is not None, as_json=as_json)
+        except ObjectNotFound:
+            if not all_of_them:  # else somebody else was first
+                raise
+
+
+def _do(letter: sync.DeadLetter, *, resends: bool, as_json: bool) -> None:
+    if resends:
+        again = letter.resend()
+        about = {"key": letter.key, "done": "resent", "message_key": again.key}
+    else:
+        letter.discard()
+        about = {"key": letter.key, "done": "discarded", "message_key": letter.message_key}
+    print(told.line(about) if as_json else f"{letter.key} is {about['done']}.", flush=True)
 
 
 def _meant(found: list[sync.DeadLetter], given: tuple[str, ...], *, all_of_them: bool) -> list[sync.DeadLetter]:
-    if bool(given) == all_of_them:
-        raise FlowchanError("Give the keys of dead letters, or --all.")
     if all_of_them:
         return found
     known = {letter.key: letter for letter in found}
     for key in given:  # before anything is done
         if key not in known:
-            raise FlowchanError(f"There is no dead letter {key}. `flowchan dead-letters` lists those that there are.")
+            raise ObjectNotFound(f"There is no dead letter {key}. `flowchan dead-letters` lists those that there are.")
     return [known[key] for key in dict.fromkeys(given)]
-
-
-def _say(text: str, *, as_json: bool, **about: Any) -> None:
-    print(told.line(about) if as_json else text, flush=True)
 
 
 def _list(found: list[sync.DeadLetter], *, as_json: bool) -> None:
