@@ -13,7 +13,7 @@ from flowchan.input.types import remembered
 from flowchan.wire import keys
 from flowchan.wire.keys import EntryId
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 INVALID = "invalid"
 """The message does not fit the type that was asked for."""

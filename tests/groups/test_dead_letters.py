@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -18,12 +19,14 @@ from flowchan.broker.broker import broker_of_this_loop
 from flowchan.errors import BrokerUnavailable, InvalidKeyError, MissingRunError, ObjectNotFound
 from flowchan.input import DeadLetter, read_dead_letters
 from flowchan.settings import current_settings
+from flowchan.wire import keys
 from tests.support import programs
 from tests.support.groups import GROUP, LEASE, RUN, all_of, pending, receiver, send
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
-from tests.support.waiting import eventually_async
+from tests.support.waiting import PATIENCE, eventually_async
+from tests.wire import page_decoder
 
 pytestmark = pytest.mark.anyio
 
@@ -88,6 +91,25 @@ async def test_nobody_else_hears_of_it(streams: Streams) -> None:
     assert await broker.records.streams_of(RUN) == [streams.key(RUN)]
 
 
+async def test_it_is_stored_as_the_page_on_the_wire_format_says(streams: Streams, namespace: str) -> None:
+    letter = await one_letter()
+
+    dead = keys.dead_letters(namespace, RUN, CHANNEL, GROUP)
+    ((entry, _),) = streams.client.xrange(dead)  # type: ignore[misc]
+    assert page_decoder.message_key(dead, entry.decode()).endswith(letter.key.removeprefix(CHANNEL))
+    parts: Any = streams.client.eval("return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]", 1, dead)
+    own = dict(zip(parts[:12:2], parts[1:12:2], strict=True))
+    assert own == {
+        b"dead.v": b"1",
+        b"dead.reason": b"invalid",
+        b"dead.group": GROUP.encode(),
+        b"dead.key": letter.message_key.encode(),
+        b"dead.deliveries": b"1",
+        b"dead.error": letter.error.encode(),
+    }
+    assert page_decoder.decode_entry(parts[12:]).value == {"value": "no number"}
+
+
 # --- sending again --------------------------------------------------------------------------------------
 
 
@@ -143,9 +165,9 @@ async def test_what_cannot_be_read_can_be_sent_again(streams: Streams) -> None:
 
 async def test_it_is_sent_once_however_many_do_so_at_once(streams: Streams) -> None:
     letter = await one_letter()
-    keys = {metadata.key for metadata in await asyncio.gather(*(letter.resend() for _ in range(20)))}
+    sent = {metadata.key for metadata in await asyncio.gather(*(letter.resend() for _ in range(20)))}
 
-    assert len(keys) == 1
+    assert len(sent) == 1
     assert streams.length(RUN) == 2
 
 
@@ -302,17 +324,17 @@ async def test_a_server_that_is_killed_leaves_each_message_in_one_place(
 
     disturbing = threading.Thread(target=disturb)
     disturbing.start()
-    for _ in range(20):
-        try:
+    found: list[DeadLetter] = []
+    deadline = time.monotonic() + 2 * PATIENCE
+    while disturbing.is_alive() or len(found) < len(values):
+        assert time.monotonic() < deadline, f"{len(found)} are dead letters by now"
+        with contextlib.suppress(BrokerUnavailable):
             assert await all_of(receiver(on_invalid="dead-letter", timeout=2 * LEASE)) == []
-        except BrokerUnavailable:
-            continue
-        if not disturbing.is_alive():
-            break
+            found = await read_dead_letters(RUN)
     disturbing.join()
 
-    found = [letter.value for letter in await read_dead_letters(RUN)]
-    assert sorted(found) == sorted(values)
+    assert await all_of(receiver(on_invalid="dead-letter", timeout=2 * LEASE)) == []
+    assert sorted(letter.value for letter in await read_dead_letters(RUN)) == sorted(values)
 
 
 async def test_receivers_at_once_leave_each_message_in_one_place(streams: Streams) -> None:
