@@ -94,6 +94,9 @@ class Group(RuleBasedStateMachine):
         self.consumers.append(Consumer())
 
     @initialize(count=st.integers(1, 5))
+    def it_begins(self, count: int) -> None:
+        self.some_are_sent(count)
+
     @rule(count=st.integers(1, 5))
     def some_are_sent(self, count: int) -> None:
         for _ in range(count):
