@@ -337,6 +337,19 @@ async def test_a_server_that_is_killed_leaves_each_message_in_one_place(
     assert sorted(letter.value for letter in await read_dead_letters(RUN)) == sorted(values)
 
 
+async def test_who_has_lost_a_message_to_another_does_not_move_it(streams: Streams) -> None:
+    send("no number")
+    claims, stream = broker_of_this_loop(current_settings()).claims, streams.key(RUN)
+    entry = (await claims.claim(stream, GROUP, "one", "1", ())).entry
+    await claims.give_back(stream, GROUP, "one", [entry], were_handed_out=True)
+    assert (await claims.claim(stream, GROUP, "other", "1", ())).entry == entry
+
+    assert not await claims.bury(stream, GROUP, "one", entry, "invalid", "why")
+    assert (pending(streams), await read_dead_letters(RUN)) == (1, [])
+    assert await claims.bury(stream, GROUP, "other", entry, "invalid", "why")
+    assert (pending(streams), len(await read_dead_letters(RUN))) == (0, 1)
+
+
 async def test_receivers_at_once_leave_each_message_in_one_place(streams: Streams) -> None:
     values = [number if number % 2 else f"no number {number}" for number in range(300)]
     send(*values)
