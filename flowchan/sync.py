@@ -42,6 +42,11 @@ class InputReceiver(_InputReceiver[T_co]):
         """Wait for the next message; raises as the asynchronous one does."""
         return self._next_here()
 
+    def ack(self) -> None:  # type: ignore[override]
+        """As :meth:`flowchan.input.InputReceiver.ack`; the broker knows when it returns."""
+        with blocking():
+            super().ack()
+
 
 class RunInput(dual.RunInput):
     """:class:`flowchan.RunInput`, whose verbs block."""

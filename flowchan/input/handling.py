@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -73,7 +74,8 @@ class Handling:
         with self._lock:
             for worker in [worker for worker in self._given if _has_ended(worker)]:
                 for work, entry in self._given.pop(worker):
-                    work.let_go(entry)
+                    with contextlib.suppress(RuntimeError):  # its loop has ended, too
+                        work.loop.call_soon_threadsafe(work.let_go, entry)
             return [work.piece(entry) for given in self._given.values() for work, entry in given]
 
     def forget(self) -> None:

@@ -56,7 +56,8 @@ class InputReceiver(Generic[T_co]):
 
     Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same. With a
     ``group`` the receivers of that name share the messages: each is handed to one of them, and again to another if it
-    was not acknowledged (:meth:`ack`, or the call for the next) before its process was gone for ``FLOWCHAN_LEASE``.
+    was not acknowledged (:meth:`ack`, or the call for the next) before the task, thread or process that asked for it was
+    gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
     ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
     behind it. It can be used from async and from sync code, from several tasks and threads: each message
@@ -116,9 +117,10 @@ class InputReceiver(Generic[T_co]):
         return cast("Awaitable[T_co]", self._next_here())
 
     def ack(self) -> Awaitable[None]:
-        """Under ``group``: what the calling task, or thread, was handed last is done with, and comes to nobody again.
+        """Under ``group``: what the calling task, or thread, asked for last is done with, and comes to nobody again.
 
-        Asking for the next message says the same. Awaited in async code, it ends when the broker knows.
+        Asking for the next message says the same. In async code it is on its way when the call returns, and ``await``
+        waits until the broker knows.
 
         Raises:
             RuntimeError: the receiver is of no group.
@@ -128,9 +130,14 @@ class InputReceiver(Generic[T_co]):
             raise RuntimeError("Only a receiver with a group acknowledges what it was handed.")
         finished = handling.finish(caller())
 
-        async def acknowledged(_: Broker) -> None:
+        async def acknowledged(broker: Broker) -> None:
             for work, entry in finished:
-                await work.acknowledge(entry)
+                acknowledging = work.acknowledge(entry)
+                if work.loop is not broker.loop:
+                    there = asyncio.run_coroutine_threadsafe(acknowledging, work.loop)
+                    await asyncio.wrap_future(there)
+                else:
+                    await acknowledging
 
         if calls_are_async():  # on its way, whether it is awaited or not
             return asyncio.ensure_future(acknowledged(broker_of_this_loop(self._settings)))

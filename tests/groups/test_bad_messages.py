@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
 from flowchan import Channels, RunInput, receive_input, send_input, sync
-from flowchan.errors import BrokerRefused, DecodeError
+from flowchan.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from flowchan.input import AutomaticRunInput, DeadLetter, read_dead_letters
 from tests.support.groups import GROUP, LEASE, RUN, all_of, idle, pending, receiver, send
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
-from tests.support.waiting import eventually_async
+from tests.support.waiting import PATIENCE, eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -307,6 +308,21 @@ async def test_what_was_fetched_and_never_handed_out_does_not_count(streams: Str
     assert [message.metadata.delivery_count async for message in again] == [1]
 
 
+async def test_what_waited_too_long_for_somebody_to_ask_is_fetched_anew(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "0.2")
+    send(1)
+    async with receiver(timeout=20, max_deliveries=1, with_metadata=True) as mine:
+        waiting = asyncio.ensure_future(mine.next())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await eventually_async(lambda: streams.groups() == 1 and pending(streams) == 1 and idle(streams) > 200)
+
+        message: Any = await mine.next()
+        assert (message.value, message.metadata.delivery_count) == (1, 1)
+
+
 # --- accidents ------------------------------------------------------------------------------------------
 
 
@@ -336,6 +352,29 @@ async def test_each_becomes_one_dead_letter_where_replies_are_lost(
         value for value in values if isinstance(value, str)
     )
     assert proxy.cuts > 10
+
+
+async def test_a_burial_goes_on_when_the_time_is_up(
+    server: Server, make_proxy: Callable[[Path], Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_CONNECT_TIMEOUT", "0.3")
+    proxy = make_proxy(server.socket)
+    send("no number")
+
+    def fate(request: bytes) -> Fate:
+        if b"\r\ninvalid\r\n" not in request:
+            return Fate.PASS
+        proxy.accepts = False
+        return Fate.LOSE_REQUEST
+
+    proxy.fate = fate
+    async with receiver(on_invalid="dead-letter", timeout=0.1) as mine:
+        with pytest.raises((BrokerUnavailable, StopAsyncIteration)):
+            await anext(mine)
+        proxy.fate, proxy.accepts = (lambda _: Fate.PASS), True
+        with anyio.fail_after(PATIENCE):
+            while not await letters():
+                await anyio.sleep(0.01)
 
 
 @pytest.mark.usefixtures("short_lease")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from flowchan import sync
+from flowchan.input import InputReceiver
 from tests.support import programs
 from tests.support.groups import GROUP, LEASE, RUN, consumers, pending, receiver, send
 from tests.support.streams import CHANNEL, Streams
@@ -50,6 +52,24 @@ async def test_several_that_one_asked_for_at_once_are_acknowledged_together(stre
         assert sorted(got) == list(range(5))
         assert pending(streams) == 5
         await mine.ack()
+        assert pending(streams) == 0
+
+
+async def test_sync_code_on_a_loop_acknowledges(streams: Streams) -> None:
+    send(*range(3))
+    with sync.receive_input(int, flow_run_id=RUN, key_prefix=CHANNEL, group=GROUP, timeout=0) as mine:
+        for number in range(3):
+            assert mine.next() == number
+            assert pending(streams) == 1
+            mine.ack()
+            assert pending(streams) == 0
+
+
+async def test_what_sync_code_was_handed_async_code_may_acknowledge(streams: Streams) -> None:
+    send(1)
+    with sync.receive_input(int, flow_run_id=RUN, key_prefix=CHANNEL, group=GROUP, timeout=0) as mine:
+        assert mine.next() == 1
+        await InputReceiver.ack(mine)
         assert pending(streams) == 0
 
 

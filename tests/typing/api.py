@@ -239,6 +239,7 @@ def plain_signatures(run: UUID, keyset: Keyset, flag: bool) -> int | None:
     assert_type(PlainNumber.load(keyset), PlainNumber)
     assert_type(sync.receive_input(str, group="shop", on_invalid="skip", max_deliveries=3).next(), str)
     assert_type(PlainNumber.receive(group="shop", on_invalid="dead-letter").next(), PlainNumber)
+    sync.receive_input(str, group="shop").ack()
     (letter,) = sync.read_dead_letters(run)
     assert_type(letter, sync.DeadLetter)
     assert_type(letter.resend(), RunInputMetadata)
