@@ -8,6 +8,7 @@ from flowchan.broker.connection import Connection, Identity, Refusal
 from flowchan.broker.paging import next_page
 from flowchan.broker.refusals import PASSING
 from flowchan.broker.sent import Sent
+from flowchan.wire.envelope import FOR_GROUP_FIELD
 
 _FIRST_PAGE = 4
 
@@ -58,6 +59,8 @@ async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> 
         page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
         for entry_id, fields in page:
             entry = dict(zip(fields[::2], fields[1::2], strict=False))
+            if FOR_GROUP_FIELD in entry:
+                continue  # sent again for a group by whoever did so: it says nothing of when it was sent first
             message_id = entry.get(b"id", b"")
             if message_id in wanted:
                 found[message_id.decode()] = entry_id

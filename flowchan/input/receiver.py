@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, cast
 
 import anyio
 from pydantic import BaseModel, ValidationError
@@ -20,14 +20,15 @@ from flowchan.broker.work import Work
 from flowchan.context import calls_are_async
 from flowchan.dual import asked
 from flowchan.errors import BrokerUnavailable, DecodeError
-from flowchan.input import position
+from flowchan.input import invalid, position
 from flowchan.input.body import instance_of, is_made_for_a_type
-from flowchan.input.handling import Handling
+from flowchan.input.handling import Handling, Worker, caller
+from flowchan.input.terms import Terms
 from flowchan.input.types import Body
 from flowchan.input.vetting import Vetting
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
-from flowchan.wire.envelope import Envelope, from_fields
+from flowchan.wire.envelope import FOR_GROUP, Envelope, from_fields
 from flowchan.wire.signing import Keyring
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 _PRODUCERS = 1024
 _AHEAD = 64
+_NOTHING: Any = object()
+
+_Burial: TypeAlias = Callable[[float | None], Coroutine[Any, Any, None]]
+"""Makes a message a dead letter; waits for so many seconds."""
 
 
 class _ClosedError(RuntimeError):
@@ -51,7 +56,8 @@ class InputReceiver(Generic[T_co]):
 
     Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same. With a
     ``group`` the receivers of that name share the messages: each is handed to one of them, and again to another if it
-    was not acknowledged (:meth:`ack`, or the call for the next) before its process was gone for ``FLOWCHAN_LEASE``.
+    was not acknowledged (:meth:`ack`, or the call for the next) before the task, thread or process that asked for it was
+    gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
     ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
     behind it. It can be used from async and from sync code, from several tasks and threads: each message
@@ -72,7 +78,7 @@ class InputReceiver(Generic[T_co]):
         raise_timeout_error: bool,
         exclude_keys: Iterable[str] | None,
         after: str | None,
-        group: str | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self._model = model
         self._is_carrier = is_made_for_a_type(model)
@@ -85,10 +91,10 @@ class InputReceiver(Generic[T_co]):
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
         self._excluded = position.exclusions(self._bodies, exclude_keys)
         self._last = position.cursors(self._bodies, after)
-        self._group = group
-        self._handling = Handling(settings) if group is not None else None
+        self._terms = terms
+        self._handling = Handling(settings) if terms is not None else None
         keyring = Keyring.of(settings.signing_pairs)
-        self._vetting = Vetting(keyring, shares=group is not None) if keyring is not None else None
+        self._vetting = Vetting(keyring, shares=terms is not None) if keyring is not None else None
         self._ready: list[Entry] = []
         self._bound: tuple[Broker, Subscription | Work] | None = None
         self._seen: dict[str, int] = {}
@@ -109,8 +115,8 @@ class InputReceiver(Generic[T_co]):
             RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
         if calls_are_async():
-            return self._next()
-        return cast("Awaitable[T_co]", self._next_blocking())
+            return self._next() if self._handling is None else self._next_shared(self._asks(self._handling))
+        return cast("Awaitable[T_co]", self._next_here())
 
     @property
     def refused(self) -> int:
@@ -118,9 +124,10 @@ class InputReceiver(Generic[T_co]):
         return self._vetting.refused if self._vetting is not None else 0
 
     def ack(self) -> Awaitable[None]:
-        """Under ``group``: what the calling task, or thread, was handed last is done with, and comes to nobody again.
+        """Under ``group``: what the calling task, or thread, asked for last is done with, and comes to nobody again.
 
-        Asking for the next message says the same. Awaited in async code, it ends when the broker knows.
+        Asking for the next message says the same. In async code it is on its way when the call returns, and ``await``
+        waits until the broker knows.
 
         Raises:
             RuntimeError: the receiver is of no group.
@@ -128,26 +135,44 @@ class InputReceiver(Generic[T_co]):
         handling = self._handling
         if handling is None:
             raise RuntimeError("Only a receiver with a group acknowledges what it was handed.")
-        finished = handling.finish()
+        finished = handling.finish(caller())
 
-        async def acknowledged(_: Broker) -> None:
-            if finished is not None:
-                await finished[0].acknowledge(finished[1].stream, finished[1].id)
+        async def acknowledged(broker: Broker) -> None:
+            for work, entry in finished:
+                acknowledging = work.acknowledge(entry)
+                if work.loop is not broker.loop:
+                    there = asyncio.run_coroutine_threadsafe(acknowledging, work.loop)
+                    await asyncio.wrap_future(there)
+                else:
+                    await acknowledging
 
+        if calls_are_async():  # on its way, whether it is awaited or not
+            return asyncio.ensure_future(acknowledged(broker_of_this_loop(self._settings)))
         return asked(acknowledged, self._settings)
 
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, T_co]:
-        return self._next(in_loop=True)
+    def __anext__(self) -> Awaitable[T_co]:
+        if self._handling is None:
+            return self._next(in_loop=True)
+        # Here, not in there: who asks may be another task than the one that waits.
+        return self._step(self._asks(self._handling))
+
+    async def _step(self, asker: Worker) -> T_co:
+        try:
+            return await self._next_shared(asker)
+        except (TimeoutError, _ClosedError) as end:
+            if self._ends_loop(end):
+                raise StopAsyncIteration from None
+            raise
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T_co:
         try:
-            return self._next_blocking()
+            return self._next_here()
         except (TimeoutError, _ClosedError) as end:
             if self._ends_loop(end):
                 raise StopIteration from None
@@ -190,8 +215,6 @@ class InputReceiver(Generic[T_co]):
     async def _next(self, *, in_loop: bool = False) -> T_co:
         broker = broker_of_this_loop(self._settings)
         timeout, deadline = self._timeout, 0.0
-        if self._handling is not None:
-            self._finish(broker)
         while True:
             try:
                 entry = self._buffered() if self._ready else self._subscription(broker).take()
@@ -206,46 +229,88 @@ class InputReceiver(Generic[T_co]):
                 if in_loop and self._ends_loop(end):
                     raise StopAsyncIteration from None
                 raise end from None
-            if self._handling is not None:
-                self._handling.give(self._work(broker), entry)
-            try:
-                envelope = self._envelope(entry)
-                if envelope is not None:
-                    return self._value(entry, envelope)
-            except (DecodeError, ValidationError):
-                self._finish(broker)  # it stays in its stream, for a look at it
-                raise
-            self._finish(broker)
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
 
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self._finish(None)
         while True:
             entry = self._buffered()
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            if self._handling is not None and self._bound is not None:
-                self._handling.give(self._work(self._bound[0]), entry)
-            try:
-                envelope = self._envelope(entry)
-                if envelope is not None:
-                    return self._value(entry, envelope)
-            except (DecodeError, ValidationError):
-                self._finish(None)
-                raise
-            self._finish(None)
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
 
-    def _finish(self, broker: Broker | None) -> None:
-        """Under a group: who asks for the next message has done with the last, and so has who cannot be given it."""
-        if self._handling is None or (finished := self._handling.finish()) is None:
-            return
-        work, entry = finished
-        if broker is not None and broker.loop is work.loop:
-            work.acknowledge(entry.stream, entry.id)
+    def _next_here(self) -> T_co:
+        """The next message, in sync code."""
+        return self._next_blocking() if self._handling is None else self._next_shared_here(self._asks(self._handling))
+
+    # --- under a group ---------------------------------------------------------------------------
+
+    def _asks(self, handling: Handling) -> Worker:
+        """Who asks for the next message has done with what it was handed before."""
+        asker = caller()
+        for work, entry in handling.finish(asker):
+            _finish(work, entry)
+        return asker
+
+    async def _next_shared(self, asker: Worker) -> T_co:
+        broker = broker_of_this_loop(self._settings)
+        deadline = None if self._timeout is None else broker.loop.time() + self._timeout
+        timeout = self._timeout
+        while True:
+            entry = self._buffered() or await self._wait(broker, timeout)
+            found, burial = self._taken(asker, self._work(broker), entry)
+            if found is not _NOTHING:
+                return cast("T_co", found)
+            if deadline is not None:
+                timeout = max(0.0, deadline - broker.loop.time())
+            if burial is not None:
+                await burial(timeout)
+
+    def _next_shared_here(self, asker: Worker) -> T_co:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            entry = self._buffered()
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if entry is None or self._bound is None:
+                bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
+                continue
+            found, burial = self._taken(asker, self._work(self._bound[0]), entry)
+            if found is not _NOTHING:
+                return cast("T_co", found)
+            if burial is not None:
+                bury = burial
+                bridge.call(lambda _: bury(timeout), self._settings)  # noqa: B023 - it has ended when this returns
+
+    def _taken(self, asker: Worker, work: Work, entry: Entry) -> tuple[Any, _Burial | None]:
+        """What a message is to the one who asked: its value, or nothing, and perhaps a burial that is to be done."""
+        terms, handling = self._terms, self._handling
+        assert terms is not None  # noqa: S101 - narrows the types; the receiver has a group
+        assert handling is not None  # noqa: S101 - likewise
+        handling.give(asker, work, entry)
+        try:
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope), None
+        except (DecodeError, ValidationError) as error:
+            handling.take_back(asker, entry)
+            if terms.on_invalid == "raise":
+                _finish(work, entry)  # it stays in its stream, for a look at it
+                raise
+            why = invalid.told(error, self._model)
+            if terms.on_invalid == "dead-letter":
+                invalid.log(entry.stream, entry.id, terms.group, "is a dead letter", why)
+                return _NOTHING, functools.partial(work.bury, entry, invalid.reason_of(error), why)
+            invalid.log(entry.stream, entry.id, terms.group, "was skipped", why)
         else:
-            work.loop.call_soon_threadsafe(work.acknowledge, entry.stream, entry.id)
+            handling.take_back(asker, entry)
+        _finish(work, entry)
+        return _NOTHING, None
 
     def _work(self, broker: Broker) -> Work:
         work = self._subscription(broker)
@@ -257,10 +322,7 @@ class InputReceiver(Generic[T_co]):
         if self._ready:
             return  # another thread has filled it on the way here
         subscription = self._subscription(broker)
-        try:
-            self._ready.append(await subscription.get(timeout))
-        except BrokerUnavailable as error:
-            raise self._end_of_wait(error) from None
+        self._ready.append(await self._wait(broker, timeout))
         if not subscription.is_waited_for:  # else the rest is for those who wait
             self._ready.extend(subscription.take_ready(_AHEAD))
 
@@ -269,6 +331,12 @@ class InputReceiver(Generic[T_co]):
             with contextlib.suppress(IndexError):  # another thread was quicker
                 return self._ready.pop(0)
         return None
+
+    async def _wait(self, broker: Broker, timeout: float | None) -> Entry:  # noqa: ASYNC109 - likewise
+        try:
+            return await self._subscription(broker).get(timeout)
+        except BrokerUnavailable as error:
+            raise self._end_of_wait(error) from None
 
     def _end_of_wait(self, error: Exception) -> Exception:
         return _ClosedError() if self._is_closed and isinstance(error, BrokerUnavailable) else error
@@ -290,10 +358,10 @@ class InputReceiver(Generic[T_co]):
         for entry in self._ready:
             last[entry.stream] = entry.id
         subscription: Subscription | Work
-        if self._group is None:
+        if self._terms is None:
             subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
         else:
-            subscription = broker.work(last, self._group, self._poll_interval)
+            subscription = broker.work(last, self._terms.group, self._poll_interval, self._terms.max_deliveries)
         self._bound = broker, subscription
         return subscription
 
@@ -317,15 +385,16 @@ class InputReceiver(Generic[T_co]):
                 return None
         except DecodeError as error:
             raise _keyed(error, entry) from None
-        if self._group is not None:
+        if self._terms is not None:
             # What comes again comes so because nobody has acknowledged it.
-            return None if entry.id in self._excluded[entry.stream] else envelope
+            is_ours = envelope.headers.get(FOR_GROUP, self._terms.group) == self._terms.group
+            return envelope if is_ours and entry.id not in self._excluded[entry.stream] else None
         producer, _, counter = envelope.message_id.partition("-")
         number = int(counter, 16)
         if len(self._bodies) > 1:
             producer += entry.stream
-        if number <= self._seen.get(producer, 0):
-            if self._vetting is not None:
+        if number <= self._seen.get(producer, 0) or FOR_GROUP in envelope.headers:
+            if self._vetting is not None and FOR_GROUP not in envelope.headers:
                 self._vetting.pass_over(entry)
             return None
         if len(self._seen) >= _PRODUCERS and producer not in self._seen:
@@ -358,6 +427,15 @@ class InputReceiver(Generic[T_co]):
                         return instance_of(self._model, {"value": body})
                     raise
         return instance_of(self._model, body)
+
+
+def _finish(work: Work, entry: Entry) -> None:
+    """Acknowledge a message, from whatever thread; nobody waits for that."""
+    if bridge.loop_of_this_thread() is work.loop:
+        work.finish(entry)
+        return
+    with contextlib.suppress(RuntimeError):  # the loop ended: it comes again
+        work.loop.call_soon_threadsafe(work.finish, entry)
 
 
 async def _answered(broker: Broker) -> None:

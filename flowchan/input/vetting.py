@@ -8,7 +8,7 @@ import threading
 from flowchan.broker.source import Entry
 from flowchan.errors import SignatureError
 from flowchan.wire import keys
-from flowchan.wire.envelope import Envelope
+from flowchan.wire.envelope import FOR_GROUP, Envelope
 from flowchan.wire.keys import EntryId
 from flowchan.wire.signing import Keyring
 
@@ -66,6 +66,8 @@ class Vetting:
             )  # fmt: skip
 
     def _is_copy(self, entry: Entry, envelope: Envelope) -> bool:
+        if FOR_GROUP in envelope.headers:
+            return False  # a dead letter, sent again by somebody who has a key
         # What nobody has acknowledged comes again, under the ID that it had.
         with self._lock:
             known = self._entries.setdefault((entry.stream, envelope.message_id), entry.id)

@@ -217,6 +217,27 @@ def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
 
 
+def dead_letters(namespace: str, run: str, channel: str, group: str) -> str:
+    """The stream of those messages of a channel that a group is not handed any more."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead:{group}:{channel}"
+
+
+def dead_letter_streams(namespace: str, run: str) -> str:
+    """The set of ``<group>:<channel>``: which streams of dead letters a run has."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead"
+
+
+def resent(dead_stream: str, entry: EntryId) -> str:
+    """The marker that a dead letter was sent again."""
+    return f"{dead_stream}:@resent:{entry}"
+
+
+def dead_letter_key(dead_stream: str, entry: EntryId) -> str:
+    """The key by which a dead letter is known to users. No message has the same."""
+    channel = dead_stream.rpartition(":")[2]
+    return f"{channel}-{entry[0]}-{entry[1]}-{checksum(dead_stream)}"
+
+
 def json_block(namespace: str, name: str) -> str:
     """The text of a block, which belongs to no run.
 
@@ -251,7 +272,7 @@ def message_key(stream_key: str, entry: EntryId) -> str:
 @lru_cache(maxsize=16_384)
 def around_entry(stream_key: str) -> tuple[str, str]:
     """What the keys of a stream's messages begin with, and what they end with."""
-    return f"{address(stream_key).channel}-", f"-{binascii.crc32(stream_key.encode()):08x}"
+    return f"{address(stream_key).channel}-", f"-{checksum(stream_key)}"
 
 
 def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
@@ -261,6 +282,12 @@ def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
     entry = EntryId(int(found[1]), int(found[2])) if found else FIRST
     # The server refuses larger numbers, and such a key is of no message.
     return entry if max(entry) <= _LARGEST and message_key(stream_key, entry) == key else None
+
+
+@lru_cache(maxsize=16_384)
+def checksum(stream_key: str) -> str:
+    """What tells a stream in the keys of its messages."""
+    return f"{binascii.crc32(stream_key.encode()):08x}"
 
 
 def _checked(value: str, what: str) -> str:

@@ -63,6 +63,19 @@ class Keyring:
         at = names.index(FIELD) * 2
         self._verify(fields[at + 1], _MESSAGE, stream.encode(), [*fields[:at], *fields[at + 2 :]])
 
+    def signed_again(self, stream: str, fields: Sequence[bytes], name: bytes, text: bytes) -> list[bytes | str]:
+        """The fields of an entry of this stream with another text in one of them, signed anew.
+
+        Raises:
+            SignatureError: it was not signed itself.
+        """
+        self.verify(stream, fields)
+        others = dict(zip(fields[::2], fields[1::2], strict=True))
+        body = others.pop(b"body", b"")
+        others.pop(FIELD)
+        others[name] = text
+        return self.signed(stream, [*(part for pair in others.items() for part in pair), b"body", body])
+
     # --- what is stored with runs ----------------------------------------------------------------
 
     def sign_answer(self, inputs: str, field: str, question: str, answer: bytes) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from flowchan import Channels, receive_input, send_input, sync
 from flowchan.errors import DecodeError, SignatureError
-from flowchan.input import InputReceiver
+from flowchan.input import InputReceiver, read_dead_letters
 from tests.cli.program import FLOWCHAN, run
 from tests.security.conftest import Intruder, key
 from tests.support.streams import CHANNEL, Streams
@@ -253,3 +253,43 @@ async def test_the_command_line_signs_and_looks(keys: Keys, intruder: Intruder) 
     shown = run(*FLOWCHAN, "listen", "r", "--channel", CHANNEL, "--timeout", "2", "--json")
     assert [json.loads(line)["value"] for line in shown.stdout.splitlines()] == [1]
     assert "forged, changed or moved" in shown.stderr
+
+
+# --- dead letters ---------------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_that_was_signed_is_signed_anew_for_its_group(keys: Keys, intruder: Intruder) -> None:
+    keys("k1")
+    await send_input("three", "r", key_prefix=CHANNEL)
+    assert await had(receiver(group="shop", on_invalid="dead-letter")) == ([], 0)
+    (letter,) = await read_dead_letters("r")
+    assert letter.value == "three"
+
+    for _ in range(2):  # it dies once more, and is sent once more
+        await letter.resend()
+        assert intruder.entry("r")[b"h.flowchan.group"] == b"shop"
+        shared = receiver(group="shop", on_invalid="dead-letter", timeout=1)
+        assert await had(shared) == ([], 0)
+        assert shared.refused == 0
+        (letter,) = await read_dead_letters("r")
+    private = receive_input(str, key_prefix=CHANNEL, flow_run_id="r", timeout=0)
+    assert await had(private) == (["three"], 0)  # type: ignore[arg-type, comparison-overlap]
+    assert private.refused == 0
+
+
+async def test_a_dead_letter_that_was_forged_is_neither_read_nor_sent_again(keys: Keys, intruder: Intruder) -> None:
+    keys("k1")
+    await send(1, to="other")
+    intruder.write("r", {**intruder.entry("other"), b"from": b"flowchan.flow-run.boss"})
+    shared = receiver(group="shop", on_invalid="dead-letter")
+    assert await had(shared) == ([], 0)
+    assert shared.refused == 1
+
+    (letter,) = await read_dead_letters("r")
+    assert "forged, changed or moved" in letter.error
+    assert letter.sender is None
+    with pytest.raises(SignatureError):
+        _ = letter.value
+    with pytest.raises(SignatureError):
+        await letter.resend()
+    await letter.discard()

@@ -21,6 +21,7 @@ from flowchan.blocks.system import JSON
 from flowchan.deployments import run_deployment
 from flowchan.errors import BrokerRefused
 from flowchan.flow_runs import cancel_flow_run, wait_for_flow_run
+from flowchan.input import read_dead_letters
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, Program, run
 from tests.support.runs import seen, seen_sync, started, started_sync
@@ -110,6 +111,7 @@ def test_the_user_can_do_all_that_flowchan_does(
     asyncio.run(_messages(tenancy))
     asyncio.run(_pauses())
     _runs_and_blocks()
+    asyncio.run(_dead_letters())
     _deployments(tmp_path)
     _command_line()
     _a_worker_that_dies(tenancy, monkeypatch)
@@ -143,6 +145,18 @@ async def _messages(tenancy: Tenancy) -> None:
     async with receiver(group="shop") as shop:
         assert await shop.next() == 1
         await shop.ack()
+
+
+async def _dead_letters() -> None:
+    run = str((await seen("fails", "FAILED")).id)
+    for value in ("one", "two"):
+        await send_input(value, run, key_prefix=CHANNEL)
+    async with receiver(run, group="shop", on_invalid="dead-letter", timeout=0.5) as shop:
+        with pytest.raises(TimeoutError):
+            await shop.next()
+    first, second = await read_dead_letters(run)
+    await first.resend()
+    await second.discard()
 
 
 def receiver(of: str = "r", **options: Any) -> Any:
@@ -253,7 +267,7 @@ FORBIDDEN = [
     # In its own namespace, too: what flowchan does not need
     "DUMP {own}:x", "RESTORE {own}:x 0 x", "RENAME {own}:x {own}:y", "COPY {own}:x {own}:y", "MOVE {own}:x 1",
     "OBJECT ENCODING {own}:x", "XTRIM {own}:x MAXLEN 0", "XGROUP CREATECONSUMER {own}:x g c", "SORT {own}:x",
-    "PERSIST {own}:x", "APPEND {own}:x y", "LPUSH {own}:x y", "SADD {own}:x y", "PFADD {own}:x y", "SETRANGE {own}:x 9 y",
+    "PERSIST {own}:x", "APPEND {own}:x y", "LPUSH {own}:x y", "PFADD {own}:x y", "SETRANGE {own}:x 9 y",
     "MIGRATE host 1 {own}:x 0 1", "BLPOP {own}:x 1",
 ]  # fmt: skip
 
