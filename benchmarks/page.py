@@ -50,11 +50,11 @@ def _tables(document: Mapping[str, Any]) -> dict[str, str]:
         title = case["title"][:1].upper() + case["title"][1:]
         tables[case["case"]] = f"{note}{title}.\n\n{markdown(columns, case['rows'], targets)}"
     if {"many", "idle: waiting", "idle: existing"} <= tables.keys():
-        calculated = scale.table(document, scale.RUNS, (scale.WIDTH,))
+        calculated = scale.table(document, scale.RUNS)
         costs = "".join(f"| {name} | {value} |\n" for name, value in scale.told(calculated).items())
         tables["scale costs"] = f"{note}| cost | measured |\n|---|---:|\n{costs}"
         tables["scale"] = note + markdown(calculated.columns, calculated.rows, ())
-        widths = scale.table(document, (100_000,), (16, 64, 256))
+        widths = scale.table(document, (100_000,), (16, 40, 256))
         tables["scale widths"] = note + markdown(widths.columns, widths.rows, ())
     about = document["cases"][0]["environment"]
     tables["environment"] = f"{', '.join(f'{name} {value}' for name, value in about.items())}.\n"

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import cyclopts
 
 from benchmarks.report import RESULTS, Column, Report
+from flowchan.broker import lane
 from flowchan.broker.lane import WIDTH
 from flowchan.wire.keys import PARTITIONS
 
@@ -100,6 +101,8 @@ class Costs:
 class Need:
     """What so many runs need."""
 
+    width: int
+    """Streams of a lane."""
     servers: int
     """Of one core each, as Redis uses it for commands; so also the nodes of a Cluster."""
     because: str
@@ -115,11 +118,15 @@ class Need:
     """Of one client process, in bytes."""
 
 
-def need(runs: int, rate: float, costs: Costs, width: int = WIDTH) -> Need:
-    """What ``runs`` need that wait, each of which is sent ``rate`` messages a second."""
+def need(runs: int, rate: float, costs: Costs, width: int | None = None) -> Need:
+    """What ``runs`` need that wait, each of which is sent ``rate`` messages a second.
+
+    ``width`` is that of a lane; None: what flowchan gives it, by how many streams a process waits on.
+    """
     messages = runs * rate
     by_processor = messages * costs.client_message / LOAD
     clients = max(1, math.ceil(by_processor), math.ceil(runs * costs.client_bytes / CLIENT_MEMORY))
+    width = width or lane.width(math.ceil(runs / clients))
     servers = 1
     while True:
         # The streams of one read share a slot, so in a Cluster each process has lanes of each partition.
@@ -140,6 +147,7 @@ def need(runs: int, rate: float, costs: Costs, width: int = WIDTH) -> Need:
             break
         servers = max(servers + 1, math.ceil(servers * min(parts_used[because], 2)))
     return Need(
+        width=width,
         servers=servers,
         because=f"{because} {parts_used[because]:.0%}",
         clients=clients,
@@ -165,7 +173,7 @@ COLUMNS = (
 )
 
 
-def table(document: Mapping[str, Any], sizes: Sequence[int], widths: Sequence[int]) -> Report:
+def table(document: Mapping[str, Any], sizes: Sequence[int], widths: Sequence[int | None] = (None,)) -> Report:
     """What each number of runs needs, at each rate and with lanes of each width."""
     costs = Costs.of(document)
     rows = []
@@ -178,7 +186,6 @@ def table(document: Mapping[str, Any], sizes: Sequence[int], widths: Sequence[in
                         **asdict(found),
                         "runs": runs,
                         "rate": name,
-                        "width": width,
                         # A server has one partition at least.
                         "namespaces": math.ceil(found.servers / PARTITIONS),
                         "server_gib": found.server_memory / 2**30,
@@ -201,7 +208,7 @@ def main(
     results: Path = RESULTS / "all.json",
     *,
     runs: Annotated[tuple[int, ...], cyclopts.Parameter(consume_multiple=True)] = RUNS,
-    widths: Annotated[tuple[int, ...], cyclopts.Parameter(consume_multiple=True)] = (WIDTH,),
+    widths: Annotated[tuple[int, ...], cyclopts.Parameter(consume_multiple=True)] = (),
 ) -> None:
     """What so many concurrent runs need, from measured costs.
 
@@ -212,11 +219,9 @@ def main(
     runs
         How many there are.
     widths
-        How many streams a lane has: what would be if it were another number.
-    markdown
-        Print it as it stands in the documentation.
+        How many streams a lane has: what would be if it were these numbers, and not what flowchan gives it.
     """
-    found = table(json.loads(results.read_text()), runs, widths)
+    found = table(json.loads(results.read_text()), runs, widths or (None,))
     found.show()
     print("Costs: " + ", ".join(f"{name} {value}" for name, value in told(found).items()))
 

@@ -24,8 +24,22 @@ class Sent:
     """
 
     __slots__ = (
-        "_expiring", "_outbox", "_waiters", "deadline", "destination", "entry", "error", "is_over", "is_unwatched",
-        "message_id", "number", "packed", "refusal", "sequence", "written",
+        "_expiring",
+        "_others",
+        "_outbox",
+        "_waiter",
+        "deadline",
+        "destination",
+        "entry",
+        "error",
+        "is_over",
+        "is_unwatched",
+        "message_id",
+        "number",
+        "packed",
+        "refusal",
+        "sequence",
+        "written",
     )  # fmt: skip
 
     def __init__(self, outbox: Outbox, number: int, destination: Destination, message_id: str, packed: bytes) -> None:
@@ -47,7 +61,8 @@ class Sent:
         self.is_unwatched = False
         self._expiring = False
         self._outbox = outbox
-        self._waiters: tuple[asyncio.Future[None], ...] = ()
+        self._waiter: asyncio.Future[None] | None = None
+        self._others: list[asyncio.Future[None]] | None = None
 
     @property
     def stream(self) -> str:
@@ -65,8 +80,10 @@ class Sent:
         waiter = self._outbox.loop.create_future()
         if self.is_over:
             waiter.set_result(None)
+        elif self._waiter is None:
+            self._waiter = waiter
         else:
-            self._waiters = (*self._waiters, waiter)
+            self._others = [*(self._others or ()), waiter]
         return waiter
 
     def written_with(self, *, expiring: bool) -> None:
@@ -89,10 +106,13 @@ class Sent:
     def end(self, error: FlowchanError | None = None) -> None:
         """Tell who waits."""
         self.is_over, self.error = True, error
-        waiters, self._waiters = self._waiters, ()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        others, self._others = self._others, None
+        for other in others or ():
+            if not other.done():
+                other.set_result(None)
 
 
 def log_failure(sent: Sent) -> None:

@@ -92,7 +92,7 @@ class Source:
         """Take the oldest entry; reads ahead where there is more to read."""
         entry = self.buffer.pop(0)
         self._buffered_bytes -= len(entry.fields[-1])
-        if not self.is_settled and not self._looking and len(self.buffer) <= self._page // 2:
+        if self.tap is None and not self.is_drained and not self._looking and len(self.buffer) <= self._page // 2:
             self.look()
         return entry
 

@@ -382,7 +382,7 @@ async def test_random_cuts_under_bursts_of_sends_store_each_once_and_in_order(
             await anyio.sleep(0.001)
     for each in sends:
         await each  # type: ignore[misc]
-    assert proxy.cuts > 30
+    assert proxy.cuts > 15
     found = [value for i in range(3) for _, value in streams.values(f"r{i}")]
     assert found == [-1, *range(0, 1500, 3), *range(1, 1500, 3), *range(2, 1500, 3)]
 
