@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hiredis
+
 from flowchan.broker.connection import pack
 from flowchan.wire.envelope import Envelope, to_fields
+from flowchan.wire.signing import FIELD, Keyring
 
 # In the place of the values that change with each message.
 _ID, _SEQUENCE, _BODY = "\0id\0", 9_999_999_999_999_999, b"\0body\0"
@@ -60,3 +63,19 @@ class Destination:
         rest, _, last = rest.rpartition(_PACKED_BODY)
         middle, _, end = rest.rpartition(_PACKED_SEQUENCE)
         return begin, middle, end, last
+
+
+def numbered_anew(packed: bytes, message_id: str, sequence: int, keyring: Keyring | None) -> bytes:
+    """A command that adds a message, as it was packed, with another ID and sequence number; signed anew if it was."""
+    reader = hiredis.Reader()
+    reader.feed(packed)
+    command: list[bytes] = reader.gets()
+    # XADD stream * field value …, or EVAL script 2 stream marker retention field value …
+    at, stream = (3, command[1]) if command[0] == b"XADD" else (6, command[3])
+    parts = iter(command[at:])
+    values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": b"%d" % sequence}
+    values.pop(FIELD, None)
+    fields: list[bytes | str] = [part for pair in values.items() for part in pair]
+    if keyring is not None:
+        fields = keyring.signed(stream.decode(), fields)
+    return pack((*command[:at], *fields))

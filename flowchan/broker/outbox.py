@@ -6,12 +6,12 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination
+from flowchan.broker.destination import Destination, numbered_anew
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -279,9 +279,20 @@ class Outbox:
     def _begin(self, connection: Connection) -> None:
         self._connection = connection
         self._written_by = connection.identity
-        for sent in self._pending:
-            if not sent.written:
-                self._write(sent)
+        unwritten = [sent for sent in self._pending if not sent.written]
+        if any(sent.refusal is not None for sent in unwritten):
+            self._number_anew(unwritten)
+        for sent in unwritten:
+            self._write(sent)
+
+    def _number_anew(self, unwritten: Iterable[Sent]) -> None:
+        # A refusal may pass in the middle of what was under way: then one behind is stored, and one in front is not. It
+        # comes late, and with its old number a receiver would take it for one that it has had.
+        for sent in unwritten:
+            self._counter += 1
+            sent.destination.sequence += 1
+            sent.message_id, sent.sequence = f"{self.producer}-{self._counter:x}", sent.destination.sequence
+            sent.packed = numbered_anew(sent.packed, sent.message_id, sent.sequence, self._keyring)
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
