@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.dialler import Dialler
+from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
 from flowchan.broker.settling import fence, look_back
@@ -44,7 +44,7 @@ class Outbox:
     within ``settings.send_timeout`` fails, and its failure is raised to who awaits it or else logged.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Opener) -> None:
         self.producer = secrets.token_hex(8)
         self._loop = loop
         self._dialler = dialler
@@ -150,6 +150,29 @@ class Outbox:
         """Give back the socket only: it is another process's."""
         if self._connection is not None:
             self._connection.abandon()
+
+    # --- a broker that turns out to be several servers ---------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def hand_over(self) -> tuple[list[Sent], list[asyncio.Future[None]]]:
+        """Have others send what waits here; who waits until it has ended."""
+        self._is_closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        pending, drains = list(self._pending), [ended for _, ended in self._drains]
+        self._pending.clear()
+        self._drains.clear()
+        return pending, drains
+
+    def adopt(self, sent: Sent) -> None:
+        """Send what another outbox has accepted."""
+        self._counter += 1
+        sent.number = self._counter
+        self._pending.append(sent)
+        self._open()
+        self._set_deadlines()
 
     # --- the way out -----------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowchan.broker.embedded.binary import usable
+from tests.support.ports import free_ports
 
 _PATIENCE = 20.0
 
@@ -32,11 +32,11 @@ def binary() -> Path:
 class Server:
     """A server on a unix socket in a temporary folder (and on a port of localhost, if asked for)."""
 
-    def __init__(self, *options: str, tcp: bool = False, append_only: bool = True) -> None:
+    def __init__(self, *options: str, tcp: bool = False, port: int = 0, append_only: bool = True) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fct-", dir="/tmp")
         self.folder = Path(self._folder.name)
         self.socket = self.folder / "s"
-        self.port = _free_port() if tcp else 0
+        self.port = port or (free_ports(1)[0] if tcp else 0)
         self._options = ["--appendonly", "yes" if append_only else "no", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,9 +49,17 @@ class Server:
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> Self:
         """Start on whatever data is there; it answers when this returns."""
         self.launch()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Until it answers."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
@@ -110,10 +118,3 @@ class Server:
     def close(self) -> None:
         self.kill()
         self._folder.cleanup()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
