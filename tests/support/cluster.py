@@ -130,8 +130,20 @@ class Cluster:
             node for node in self._alive() if node.ask("ROLE")[:1] == [b"slave"] and node.ask("ROLE")[2] == port
         )
 
-    def clients(self) -> Iterator[Node]:
-        yield from (node for node in self._alive() if node.is_primary())
+    def connections(self) -> list[str]:
+        """The connections that flowchan has to its nodes."""
+        lines = [line for node in self._alive() for line in node.ask("CLIENT", "LIST").decode().splitlines()]
+        return [line for line in lines if " name=flowchan" in line]
+
+    def lasting(self, pattern: str) -> list[str]:
+        """Keys without a time to live."""
+        found = [(node, key) for node in self._alive() if node.is_primary() for key in node.ask("KEYS", pattern)]
+        return [key.decode() for node, key in found if node.ask("PTTL", key) == -1]
+
+    def flush(self) -> None:
+        for node in self._alive():
+            if node.is_primary():
+                node.ask("FLUSHALL")
 
     def _alive(self) -> list[Node]:
         return [node for node in self.nodes if node.server.is_running]
@@ -140,9 +152,8 @@ class Cluster:
 
     def move(self, slot: int, target: Node) -> None:
         """Move one slot with all its keys, as ``redis-cli --cluster reshard`` does."""
-        source = next(node for node in self._alive() if _has(node, slot))
-        with self.moving(slot, target):
-            while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+        with self.moving(slot, target) as source:
+            while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
                 source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
 
     @contextlib.contextmanager
