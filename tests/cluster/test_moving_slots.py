@@ -6,11 +6,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from flowchan import open_run, receive_input, send_input
 from flowchan.wire import keys
 from tests.support.cluster import Cluster, Node
 from tests.support.numbers import numbers_flow, stored
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 

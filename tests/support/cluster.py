@@ -55,9 +55,8 @@ class Node:
         return b"cluster_state:ok" in self.ask("CLUSTER", "INFO")
 
     def forget_connection(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self._client.close()
-            del self._client
+        if (client := self.__dict__.pop("_client", None)) is not None:
+            client.close()
 
 
 class Cluster:

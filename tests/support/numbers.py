@@ -7,8 +7,8 @@ killed, numbers may be missing; none comes twice, and none overtakes another.
 from __future__ import annotations
 
 import itertools
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -63,7 +63,8 @@ class Server:
         deadline = time.monotonic() + _PATIENCE
         while True:
             with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
-                client.ping()
+                with contextlib.suppress(redis.AuthenticationError):
+                    client.ping()
                 return self
             assert self._process is not None
             assert self._process.poll() is None, (self.folder / "log").read_text()
@@ -72,16 +73,16 @@ class Server:
 
     def launch(self) -> None:
         """Start, and do not wait until it answers."""
-        self.socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen(
-            [
-                binary(),
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.folder),
-                *("--save", "", "--logfile", self.folder / "log", "--repl-diskless-sync-delay", "0"),
-                *self._options,
-            ],
-            start_new_session=True,  # Ctrl-C on the tests is for the tests
+        self.launch_as(
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.folder),
+            *("--save", "", "--logfile", self.folder / "log", "--repl-diskless-sync-delay", "0"),
+            *self._options,
         )
+
+    def launch_as(self, *arguments: str | Path) -> None:
+        """The same with other arguments, such as a file of settings."""
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen([binary(), *arguments], start_new_session=True)  # Ctrl-C is for the tests
 
     def kill(self) -> None:
         """As a crash or the kernel would end it."""
@@ -109,10 +110,13 @@ class Server:
         finally:
             self.resume()
 
-    def client(self) -> redis.Redis:
+    def client(self, password: str | None = None) -> redis.Redis:
         """A plain client; one connection, which is made when it is used first."""
         return redis.Redis(
-            unix_socket_path=str(self.socket), single_connection_client=True, retry=Retry(NoBackoff(), 0)
+            unix_socket_path=str(self.socket),
+            single_connection_client=True,
+            retry=Retry(NoBackoff(), 0),
+            password=password,
         )
 
     def close(self) -> None:
