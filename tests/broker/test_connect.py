@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import textwrap
@@ -25,6 +24,7 @@ from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, Inv
 from tests.support import loops
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
+from tests.support.tls import self_signed, tls_proxy
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -122,77 +122,6 @@ async def test_tls(scheme: str, make_server: Callable[..., Server], tmp_path: Pa
         async with channels.receive_input(bytes, flow_run_id="r", key_prefix=CHANNEL, timeout=10) as receiver:
             assert [await receiver.next() for _ in range(5)] == [body] * 5
         assert len(values(server, namespace)) == 5
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
-@contextlib.contextmanager
-def tls_proxy(server: Server, certificate: Path, key: Path) -> Iterator[tuple[Server, int]]:
-    """TLS before a server that does not speak it itself: the wheel's is built without."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    ends: list[socket.socket] = []
-    threads: list[threading.Thread] = []
-
-    def start(target: Callable[..., None], *args: object) -> None:
-        threads.append(threading.Thread(target=target, args=args, daemon=True))
-        threads[-1].start()
-
-    def serve(client: socket.socket) -> None:
-        # One thread for both ways: an SSL socket is not for two.
-        upstream = socket.socket(socket.AF_UNIX)
-        upstream.connect(str(server.socket))
-        try:
-            secure = context.wrap_socket(client, server_side=True)
-        except (OSError, ssl.SSLError):
-            client.close()
-            upstream.close()
-            return
-        ends.extend((secure, upstream))
-        secure.settimeout(0.002)
-        upstream.settimeout(0.002)
-        with contextlib.suppress(OSError, ssl.SSLError):
-            while True:
-                for source, target in ((secure, upstream), (upstream, secure)):
-                    with contextlib.suppress(TimeoutError):
-                        data = source.recv(65536)
-                        if not data:
-                            return
-                        target.settimeout(10)
-                        target.sendall(data)
-                        target.settimeout(0.002)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                start(serve, listener.accept()[0])
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    start(accept)
-    try:
-        yield server, listener.getsockname()[1]
-    finally:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join(10)
-        for end in ends:
-            end.close()
 
 
 # --- what it may not say ------------------------------------------------------------------------------------

@@ -54,6 +54,10 @@ class Node:
     def is_fine(self) -> bool:
         return b"cluster_state:ok" in self.ask("CLUSTER", "INFO")
 
+    def announced(self) -> set[int]:
+        """The ports at which clients are to find the primaries."""
+        return {primary[1] for _, _, primary, *_ in self.ask("CLUSTER", "SLOTS")}
+
     def forget_connection(self) -> None:
         if (client := self.__dict__.pop("_client", None)) is not None:
             client.close()

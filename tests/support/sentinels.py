@@ -58,7 +58,7 @@ class Sentinels:
     def fail_over(self) -> None:
         """Have the sentinels choose another primary, though there is one."""
         former = self.primary
-        eventually(lambda: self._ready(), "replicas to choose from")
+        eventually(self._ready, "replicas to choose from")
 
         def told() -> bool:
             with contextlib.suppress(Exception):
@@ -74,7 +74,7 @@ class Sentinels:
                 server.launch()
             for server in self.servers:
                 server.wait()
-            eventually(lambda: self._ready(), "the replicas' beginning")
+            eventually(self._ready, "the replicas' beginning")
             for sentinel in self.sentinels:
                 sentinel.launch_as(sentinel.folder / "sentinel.conf", "--sentinel")
             for sentinel in self.sentinels:
