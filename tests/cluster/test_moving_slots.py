@@ -6,9 +6,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_input
 from flowchan.wire import keys
 from tests.support.cluster import Cluster, Node
 from tests.support.numbers import numbers_flow, stored
+from tests.support.runs import seen, started
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
 
