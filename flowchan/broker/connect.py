@@ -95,7 +95,7 @@ def dial(settings: Settings) -> Dialled:
         can_change = settings.url is None or isinstance(reason, redis.BusyLoadingError) or _is_watched(settings)
         pause = _SENTINEL_PAUSE if _is_watched(settings) else _RETRY_PAUSE
         if not can_change or time.monotonic() + pause > deadline:
-            raise unavailable(settings, name, reason)
+            raise unavailable(settings, name, reason) if not isinstance(reason, BrokerRefused) else reason
         time.sleep(pause)
 
 

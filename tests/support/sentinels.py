@@ -16,13 +16,13 @@ QUORUM = 2
 class Sentinels:
     """Runs within the ``with`` block, on ports of localhost."""
 
-    def __init__(self, *options: str, sentinel_password: str | None = None) -> None:
+    def __init__(self, *options: str, password: str | None = None, sentinel_password: str | None = None) -> None:
         ports = free_ports(6)
         first = str(ports[0])
         self.servers = [Server(*options, port=ports[0])]
         self.servers += [Server("--replicaof", "127.0.0.1", first, *options, port=port) for port in ports[1:3]]
         self.sentinels = [Server(port=port) for port in ports[3:]]
-        self._password = sentinel_password
+        self._password, self._sentinel_password = password, sentinel_password
         for sentinel in self.sentinels:
             secret = [f"requirepass {sentinel_password}", f"sentinel sentinel-pass {sentinel_password}"]
             lines = [
@@ -34,6 +34,7 @@ class Sentinels:
                 f"sentinel monitor {SERVICE} 127.0.0.1 {first} {QUORUM}",
                 f"sentinel down-after-milliseconds {SERVICE} 700",
                 f"sentinel failover-timeout {SERVICE} 3000",
+                *([f"sentinel auth-pass {SERVICE} {password}"] if password else ()),
                 *(secret if sentinel_password else ()),
             ]
             (sentinel.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
@@ -41,8 +42,9 @@ class Sentinels:
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        query = f"?sentinel_password={self._password}" if self._password else ""
-        return f"redis+sentinel://{hosts}/{SERVICE}{query}"
+        query = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
+        user = f":{self._password}@" if self._password else ""
+        return f"redis+sentinel://{user}{hosts}/{SERVICE}{query}"
 
     @property
     def primary(self) -> Server:
@@ -51,7 +53,7 @@ class Sentinels:
         def look() -> Server | None:
             named = {self._ask(each, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1] for each in self.sentinels}
             found = [each for each in self.servers if each.is_running and str(each.port).encode() in named]
-            return found[0] if len(named) == len(found) == 1 and _ask(found[0], "ROLE")[0] == b"master" else None
+            return found[0] if len(named) == len(found) == 1 and self._role(found[0])[0] == b"master" else None
 
         return eventually(look, "one primary")
 
@@ -95,8 +97,11 @@ class Sentinels:
     def _ready(self) -> bool:
         """Whether each replica has what its primary has."""
         running = [each for each in self.servers if each.is_running]
-        roles = [_ask(each, "ROLE") for each in running]
+        roles = [self._role(each) for each in running]
         return all(role[0] == b"master" or role[3] == b"connected" for role in roles)
+
+    def _role(self, server: Server) -> Any:
+        return _ask(server, "ROLE", password=self._password)
 
     def _knows_all(self, sentinel: Server) -> bool:
         answer = self._ask(sentinel, "SENTINEL", "MASTER", SERVICE)
@@ -105,7 +110,7 @@ class Sentinels:
         return others == {"num-slaves": 2, "num-other-sentinels": 2}
 
     def _ask(self, sentinel: Server, *command: Any) -> Any:
-        return _ask(sentinel, *command, password=self._password)
+        return _ask(sentinel, *command, password=self._sentinel_password)
 
 
 def _ask(server: Server, *command: Any, password: str | None = None) -> Any:

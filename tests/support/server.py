@@ -62,9 +62,14 @@ class Server:
         """Until it answers."""
         deadline = time.monotonic() + _PATIENCE
         while True:
-            with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
-                with contextlib.suppress(redis.AuthenticationError):
+            try:
+                with self.client() as client:
                     client.ping()
+            except redis.AuthenticationError:
+                return self  # that is an answer
+            except (redis.ConnectionError, redis.BusyLoadingError):
+                pass
+            else:
                 return self
             assert self._process is not None
             assert self._process.poll() is None, (self.folder / "log").read_text()
