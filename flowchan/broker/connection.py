@@ -95,6 +95,11 @@ class Connection:
         """Whether commands can be given to it."""
         return self._sock is not None
 
+    @property
+    def silence(self) -> float:
+        """Seconds that a reply is outstanding; 0 while none is."""
+        return self._loop.time() - self._heard if self._sock is not None and self._waiting else 0.0
+
     def write(self, packed: bytes, *handlers: Handler) -> None:
         """Send packed commands; ``handlers`` take their replies, one each, in order."""
         if self._sock is None:

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 REPLY_PATIENCE = 10.0
 """Seconds that a command which does not block may go unanswered before its connection counts as dead."""
 
+WATCHED_PATIENCE = 4.0
+"""The same where sentinels may have chosen another server by then."""
+
 
 class Dialler:
     """Opens connections for one event loop, and knows whether the broker is there.
@@ -129,7 +132,7 @@ class Dialler:
             return self._cluster_of(outcome).router()
         connection: Connection
         if self._is_watched:
-            connection = Guarded(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE, _is_demoted)
+            connection = Guarded(self._loop, outcome.take(), outcome.identity, WATCHED_PATIENCE, _is_demoted)
             if outcome.address != self._address:
                 former, self._to_primary = self._to_primary, weakref.WeakSet()
                 self._address = outcome.address

@@ -28,7 +28,12 @@ def kill(_: Cluster, primary: Node) -> None:
     primary.server.kill()
 
 
-@pytest.mark.parametrize("happens, some_may_be_lost", [(hand_over, False), (kill, True)])
+def hold_up(_: Cluster, primary: Node) -> None:
+    primary.forget_connection()
+    primary.server.pause()
+
+
+@pytest.mark.parametrize("happens, some_may_be_lost", [(hand_over, False), (kill, True), (hold_up, True)])
 async def test_numbers_go_on_with_the_replica(
     replicated: Cluster, namespace: str, happens: Callable[[Cluster, Node], None], some_may_be_lost: bool
 ) -> None:

@@ -149,7 +149,7 @@ class Cluster:
                 node.ask("FLUSHALL")
 
     def _alive(self) -> list[Node]:
-        return [node for node in self.nodes if node.server.is_running]
+        return [node for node in self.nodes if node.server.answers]
 
     # --- what happens to it -------------------------------------------------------------------------
 

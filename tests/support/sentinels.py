@@ -52,7 +52,7 @@ class Sentinels:
 
         def look() -> Server | None:
             named = {self._ask(each, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1] for each in self.sentinels}
-            found = [each for each in self.servers if each.is_running and str(each.port).encode() in named]
+            found = [each for each in self.servers if each.answers and str(each.port).encode() in named]
             return found[0] if len(named) == len(found) == 1 and self._role(found[0])[0] == b"master" else None
 
         return eventually(look, "one primary")
@@ -96,7 +96,7 @@ class Sentinels:
 
     def _ready(self) -> bool:
         """Whether each replica has what its primary has."""
-        running = [each for each in self.servers if each.is_running]
+        running = [each for each in self.servers if each.answers]
         roles = [self._role(each) for each in running]
         return all(role[0] == b"master" or role[3] == b"connected" for role in roles)
 

@@ -39,6 +39,7 @@ class Server:
         self.port = port or (free_ports(1)[0] if tcp else 0)
         self._options = ["--appendonly", "yes" if append_only else "no", *options]
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_paused = False
 
     @property
     def url(self) -> str:
@@ -50,8 +51,9 @@ class Server:
         return self._process.pid
 
     @property
-    def is_running(self) -> bool:
-        return self._process is not None
+    def answers(self) -> bool:
+        """Whether it is there, and was not held up."""
+        return self._process is not None and not self._is_paused
 
     def start(self) -> Self:
         """Start on whatever data is there; it answers when this returns."""
@@ -103,9 +105,11 @@ class Server:
     def pause(self) -> None:
         """Hold it up: connections stay, nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        self._is_paused = True
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+        self._is_paused = False
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

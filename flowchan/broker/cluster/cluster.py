@@ -19,6 +19,11 @@ from flowchan.broker.connection import Connection, Refusal
 from flowchan.settings import Settings
 
 _ONCE_A = 1.0
+_PULSE = 1.0
+"""Seconds between two looks at whether the nodes answer."""
+
+_SILENT = 2.0
+"""Seconds without an answer after which somebody else may have a node's slots."""
 
 
 class Cluster:
@@ -45,6 +50,7 @@ class Cluster:
         self._best_informed: Address | None = None
         self._asking = False
         self._asked_at = float("-inf")
+        self._is_feeling = False
 
     def router(self) -> Router:
         """What looks like one connection to all of it."""
@@ -85,6 +91,9 @@ class Cluster:
     def place(self, connection: Connection, slot: int, address: Address) -> None:
         """Have a connection dropped when the slot that it is for is elsewhere."""
         self._placed[connection] = slot, address
+        if not self._is_feeling:
+            self._is_feeling = True
+            self.loop.call_later(_PULSE, self._feel_pulse)
 
     # --- what is where -----------------------------------------------------------------------------
 
@@ -115,7 +124,7 @@ class Cluster:
         addresses = list({*self._topology.addresses(), *self._nodes, self._seed})
         random.shuffle(addresses)
         # Who has just got a slot knows more than the others.
-        addresses.sort(key=lambda each: (each != self._best_informed, self.node(each).trouble is not None))
+        addresses.sort(key=lambda each: (each != self._best_informed, not self.node(each).is_well(_SILENT)))
         work = functools.partial(ask_topology, self.settings, addresses)
         Attempt(self.loop, work, self._told).start(self.settings.connect_timeout)
 
@@ -127,7 +136,24 @@ class Cluster:
             self._topology = outcome
             self._drop_misplaced()
 
+    def _feel_pulse(self) -> None:
+        """A node that hangs refuses nothing and loses nothing: only its silence tells."""
+        if self.is_closed:
+            return
+        used = {address for connection, (_, address) in self._placed.items() if connection.is_open}
+        for node in map(self.node, used):
+            if not node.is_well(_SILENT):
+                self.doubt()
+            node.feel_pulse()
+        self._is_feeling = bool(used)
+        if used:
+            self.loop.call_later(_PULSE, self._feel_pulse)
+
     def _drop_misplaced(self) -> None:
+        primaries = self._topology.addresses()
+        for node in self.nodes():
+            if node.address not in primaries and not node.is_well(_SILENT):
+                self.loop.call_soon(node.drop)
         for connection, (slot, address) in list(self._placed.items()):
             if connection.is_open and self._topology.primary(slot) not in (None, address):
                 # Not at once: this one may be in the middle of something.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowchan.broker.attempt import Attempt
+from flowchan.broker.cluster.packed import PING, ignore
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialled, dial_node, node_name, unavailable
 from flowchan.broker.connection import Connection, Refusal
@@ -67,6 +68,23 @@ class Node:
                 return
             self._shut_until = now + random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         self._loop.call_later(self._losses.pause, self._attempt, ready, is_the_end)
+
+    def is_well(self, patience: float) -> bool:
+        """Whether it can be reached, and has not left anything unanswered for so many seconds."""
+        links = (self.sends.connection, self.commands.connection)
+        return self.trouble is None and all(link is None or link.silence < patience for link in links)
+
+    def feel_pulse(self) -> None:
+        """Have it answer something, unless it is about that."""
+        link = self.commands.connection
+        if link is None or not link.silence:
+            self.commands.write(PING, ignore)
+
+    def drop(self) -> None:
+        """Somebody else has its slots: what is not answered yet is asked there."""
+        for link in (self.sends.connection, self.commands.connection):
+            if link is not None:
+                link.drop("Another node has its slots.")
 
     def close(self) -> None:
         """End the shared connections."""
