@@ -104,12 +104,14 @@ class Dialler:
 
     def _attempt(self, ready: Ready) -> None:
         attempt = Attempt(self._loop, functools.partial(dial, self.settings), functools.partial(self._attempted, ready))
-        url = self.settings.url
-        if url is None:
+        if self.settings.url is None:
             attempt.start()  # it takes as long as a server takes to start
         else:
-            late = functools.partial(unavailable, self.settings, place_of(url).name, TimeoutError())
-            attempt.start(self.settings.connect_timeout, late)
+            attempt.start(self.settings.connect_timeout, self._late)
+
+    def _late(self) -> BrokerUnavailable:
+        assert self.settings.url is not None  # noqa: S101 - the caller has looked
+        return unavailable(self.settings, place_of(self.settings.url).name, TimeoutError())
 
     def _attempted(self, ready: Ready, outcome: Dialled | BaseException) -> None:
         if isinstance(outcome, BaseException):
