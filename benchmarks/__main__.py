@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cyclopts
 
-from benchmarks.cases import bulk, chat, deployments, fan, history, idle, large, many, spread, startup, sync
+from benchmarks.cases import bulk, chat, deployments, fan, history, idle, large, many, peers, spread, startup, sync
 from benchmarks.report import RESULTS, Report, save
 
 CASES: dict[str, Callable[..., list[Report]]] = {
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[..., list[Report]]] = {
     "spread": spread.run,
     "startup": startup.run,
     "deployments": deployments.run,
+    "peers": peers.run,
 }
 
 app = cyclopts.App(
@@ -36,7 +37,8 @@ app = cyclopts.App(
 
 @app.default
 def main(*cases: str, quick: bool = False, out: Path = RESULTS / "all.json", plots: Path | None = None) -> None:
-    """Run cases: chat, many, idle, bulk, history, fan, large, sync, spread, startup, deployments; without any, all.
+    """Run cases: chat, many, idle, bulk, history, fan, large, sync, spread, startup, deployments,
+    peers; without any, all.
 
     Parameters
     ----------

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from benchmarks.orders import blocking
+
 T = TypeVar("T")
 
 
@@ -26,16 +28,8 @@ class Loop(StrEnum):
         elif self is Loop.ASYNCIO:
             asyncio.run(work)
         else:
-            _run_blocking(work)
+            blocking(work)
 
-    async def aside(self, blocking: Callable[[], T]) -> T:
+    async def aside(self, do: Callable[[], T]) -> T:
         """Have something done that blocks, while the loop, if there is one, goes on."""
-        return blocking() if self is Loop.NONE else await asyncio.to_thread(blocking)
-
-
-def _run_blocking(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    raise RuntimeError("Synchronous code waited for an event loop.")
+        return do() if self is Loop.NONE else await asyncio.to_thread(do)

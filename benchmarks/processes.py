@@ -8,7 +8,8 @@ import select
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ _MORE = {"FLOWCHAN_MAX_MESSAGE_BYTES": str(2 * 1024 * 1024)}
 """For the case of large messages: one of 1 MiB is more than that with what is around it."""
 
 _PATIENCE = 120.0
+_TAIL = 4000
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,32 @@ class Done:
 
 
 class Worker:
-    """One client process: a contender's object, whose methods are called from here."""
+    """One client process: an object in it, whose methods are called from here."""
 
-    def __init__(self, contender: Contender, socket: str, mine: str, theirs: str) -> None:
-        self._process = subprocess.Popen(
+    def __init__(
+        self, name: str, command: Sequence[str], surroundings: Mapping[str, str], errors: Path | None = None
+    ) -> None:
+        """``errors``: where it writes them to, if not to the terminal."""
+        self._name = name
+        self._errors = errors
+        with ExitStack() as stack:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if errors is None else stack.enter_context(errors.open("w")),
+                text=True,
+                env=surroundings,
+            )
+
+    @classmethod
+    def of(cls, contender: Contender, socket: str, mine: str, theirs: str) -> Self:
+        """A contender's object."""
+        return cls(
+            f"{contender.name} on {contender.loop}",
             [sys.executable, "-c", _PROGRAM, contender.entry, contender.loop, socket, mine, theirs],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=_surroundings(socket),
+            _surroundings(socket),
         )
-        self._name = f"{contender.name} on {contender.loop}"
 
     def begin(self, do: str, times: int | None = None, **arguments: Any) -> None:
         """Have a method called, once or ``times`` in a row and each of them timed; do not wait."""
@@ -70,7 +87,8 @@ class Worker:
         there, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
         line = self._process.stdout.readline() if there else ""
         if not line:
-            raise RuntimeError(f"{self._name}: a process {'ended too early' if there else 'did not answer'}.")
+            why = "" if self._errors is None else f"\n{self._errors.read_text()[-_TAIL:]}"
+            raise RuntimeError(f"{self._name}: a process {'ended too early' if there else 'did not answer'}.{why}")
         return Done(**json.loads(line))
 
     def call(self, do: str, times: int | None = None, **arguments: Any) -> Done:
@@ -98,14 +116,12 @@ class Both(NamedTuple):
         return self.client.cpu_seconds + self.peer.cpu_seconds
 
 
-class Pair:
-    """Two processes of one contender that talk over one server. They live for many rounds, silent in between."""
+class Two:
+    """Two processes that talk. They live for many rounds, silent in between."""
 
-    def __init__(self, contender: Contender, socket: str) -> None:
-        asked, answered = uuid.uuid4().hex, uuid.uuid4().hex
-        self.contender = contender
-        self.peer = Worker(contender, socket, asked, answered)
-        self.client = Worker(contender, socket, answered, asked)
+    def __init__(self, client: Worker, peer: Worker) -> None:
+        self.client = client
+        self.peer = peer
 
     def both(self, do: str, **arguments: Any) -> Both:
         """Have both do the same."""
@@ -133,13 +149,23 @@ class Pair:
             worker.leave(at_once=error is not None)
 
 
+class Pair(Two):
+    """Two processes of one contender that talk over one server."""
+
+    def __init__(self, contender: Contender, socket: str) -> None:
+        asked, answered = uuid.uuid4().hex, uuid.uuid4().hex
+        self.contender = contender
+        peer = Worker.of(contender, socket, asked, answered)
+        super().__init__(Worker.of(contender, socket, answered, asked), peer)
+
+
 class Alone:
     """One process of a contender, that talks to itself or to nobody."""
 
     def __init__(self, contender: Contender, socket: str) -> None:
         name = uuid.uuid4().hex
         self.contender = contender
-        self.worker = Worker(contender, socket, name, name)
+        self.worker = Worker.of(contender, socket, name, name)
 
     def __enter__(self) -> Worker:
         return self.worker
@@ -150,7 +176,7 @@ class Alone:
         self.worker.leave(at_once=error is not None)
 
 
-def opened(pairs: Sequence[Pair], **arguments: Any) -> None:
+def opened(pairs: Sequence[Two], **arguments: Any) -> None:
     """Have all get ready at once: what takes the time is each one's imports."""
     for pair in pairs:
         pair.begin("open", "open", **arguments)

@@ -54,8 +54,8 @@ class Costs:
     """The server, for one message in a crowd: stored, and read with others."""
     server_wake_1: float
     """The server, for one message to a lane that sleeps and has one stream."""
-    server_wake_64: float
-    """The same for a lane of 64 streams, all of which are looked at."""
+    server_wake_lane: float
+    """The same for a lane of ``WIDTH`` streams, all of which are looked at."""
     client_message: float
     """The clients, for one message in a crowd: sent, and received."""
     client_bytes: float
@@ -82,8 +82,8 @@ class Costs:
         return cls(
             server_message=crowd["server_cpu_us"] / 1e6,
             server_wake_1=one["server_cpu_us"] / 1e6,
-            # Of two messages one woke a lane of 64, and its answer one of one.
-            server_wake_64=(2 * most["server_cpu_us"] - one["server_cpu_us"]) / 1e6,
+            # Of two messages one woke a lane of WIDTH, and its answer one of one.
+            server_wake_lane=(2 * most["server_cpu_us"] - one["server_cpu_us"]) / 1e6,
             client_message=crowd["clients_cpu_us"] / 1e6,
             client_bytes=most["kib_per_run"] * 1024,
             server_bytes_waiting=most["server_bytes_per_run"],
@@ -92,7 +92,7 @@ class Costs:
 
     def read(self, width: int) -> float:
         """The server, for waking a lane of ``width`` streams, without what the message itself costs."""
-        wake = self.server_wake_1 + (self.server_wake_64 - self.server_wake_1) * (width - 1) / (WIDTH - 1)
+        wake = self.server_wake_1 + (self.server_wake_lane - self.server_wake_1) * (width - 1) / (WIDTH - 1)
         return max(0.0, wake - self.server_message)
 
 

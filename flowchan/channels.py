@@ -10,7 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from flowchan.context import open_run
 from flowchan.errors import InvalidSettingError
-from flowchan.input import AutomaticRunInput, InputReceiver, RunInputMetadata, receive_input, send_input
+from flowchan.input import (
+    AutomaticRunInput,
+    DeadLetter,
+    InputReceiver,
+    RunInputMetadata,
+    read_dead_letters,
+    receive_input,
+    send_input,
+)
+from flowchan.input.terms import OnInvalid
 from flowchan.settings import Settings, chosen
 
 T = TypeVar("T")
@@ -75,6 +84,8 @@ class Channels:
         with_metadata: bool = ...,
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[M]: ...
 
     @overload
@@ -91,6 +102,8 @@ class Channels:
         with_metadata: Literal[True],
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[AutomaticRunInput[T]]: ...
 
     @overload
@@ -106,6 +119,8 @@ class Channels:
         with_metadata: Literal[False] = ...,
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[T]: ...
 
     @overload
@@ -115,3 +130,10 @@ class Channels:
         """As :func:`flowchan.receive_input`."""
         with chosen(self.settings):
             return receive_input(input_type, *args, **kwargs)
+
+    def read_dead_letters(
+        self, flow_run_id: UUID | str | None = None, key_prefix: str | None = None, group: str | None = None
+    ) -> Awaitable[list[DeadLetter]]:
+        """As :func:`flowchan.input.read_dead_letters`."""
+        with chosen(self.settings):
+            return read_dead_letters(flow_run_id, key_prefix, group)

@@ -16,7 +16,7 @@ import uuid_utils.compat
 from flowchan.broker.broker import brokers_of_this_loop
 from flowchan.errors import MissingRunError
 from flowchan.run import FlowRun, run_of_key
-from flowchan.settings import Settings, chosen, current_settings
+from flowchan.settings import Settings, choose, current_settings, take_back
 from flowchan.wire import keys
 
 if TYPE_CHECKING:
@@ -108,19 +108,30 @@ def blocking() -> Generator[None]:
         _blocking.reset(token)
 
 
-@contextlib.contextmanager
-def within(context: FlowRunContext, settings: Settings | None = None) -> Generator[FlowRunContext]:
+class within(AbstractContextManager[FlowRunContext, None]):  # noqa: N801 - as a context manager is written
     """Make a run the current one within the block.
 
     It keeps to the settings that hold where it begins: the environment is not read again for each call.
     """
-    with chosen(settings or current_settings()):
-        token = _current.set(context)
-        try:
-            yield context
-        finally:
-            with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
-                _current.reset(token)
+
+    # No generator: thousands of runs are open at once, and that takes a KiB of each.
+    __slots__ = ("_before", "_choice", "_context", "_settings")
+
+    def __init__(self, context: FlowRunContext, settings: Settings | None = None) -> None:
+        self._context = context
+        self._settings = settings
+
+    def __enter__(self) -> FlowRunContext:
+        self._choice = choose(self._settings or current_settings())
+        self._before = _current.set(self._context)
+        return self._context
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
+            _current.reset(self._before)
+        take_back(self._choice)
 
 
 def new_run_id() -> UUID:
@@ -183,7 +194,7 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
             run = run_of_key(keys.run_id(run))
         self._flow_run = FlowRun(run, name)
         self._settings = settings
-        self._exits = contextlib.ExitStack()
+        self._within: within | None = None
 
     def __enter__(self) -> FlowRun:
         around = current_run()
@@ -192,7 +203,8 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         else:
             # Within a flow it is still the flow's function that decides whether a call blocks.
             context = FlowRunContext(self._flow_run, is_async=around.is_async, loop=around.loop)
-        self._exits.enter_context(within(context, self._settings))
+        self._within = within(context, self._settings)
+        self._within.__enter__()
         return self._flow_run
 
     def __exit__(
@@ -201,7 +213,9 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._exits.close()
+        entered, self._within = self._within, None
+        if entered is not None:
+            entered.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> FlowRun:
         return self.__enter__()
@@ -212,7 +226,7 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._exits.close()
+        self.__exit__(kind, error, traceback)
         await stored()
 
 

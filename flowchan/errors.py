@@ -12,7 +12,7 @@
     │   ├── MessageTooLarge (ValueError)      a value that is larger than a message may be
     │   └── DecodeError (ValueError)          an entry that cannot be read
     ├── SendQueueFull                         more un-awaited sends than may wait
-    ├── ObjectNotFound (LookupError)          there is no run or deployment of that name
+    ├── ObjectNotFound (LookupError)          there is no run, deployment or dead letter of that name
     ├── CodeError (RuntimeError)              a flow's code is where no other process finds it
     ├── IllegalTransition (RuntimeError)      a run's state cannot be followed by that one
     │   ├── NotPausedError                    the run that is to be resumed does not wait, or no more
@@ -114,7 +114,7 @@ class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name
 
 
 class ObjectNotFound(FlowchanError, LookupError):  # noqa: N818 - the contract's name
-    """There is no run, or no deployment, with this ID or name: it never was, or it is kept no more."""
+    """There is no run, deployment or dead letter with this ID, name or key: it never was, or it is kept no more."""
 
 
 class CodeError(FlowchanError, RuntimeError):

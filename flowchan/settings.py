@@ -6,9 +6,9 @@ import contextlib
 import functools
 import os
 from collections.abc import Generator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -88,11 +88,16 @@ class Settings(BaseModel):
         Raises:
             InvalidSettingError: one cannot be used; names it, and its value unless that may be secret.
         """
-        return _read(tuple(map(os.environ.get, _VARIABLES)))
+        # Every call outside a run comes here, and os.environ takes a microsecond for each variable that is not set.
+        inside: Any = getattr(os.environ, "_data", None)
+        if inside is None:
+            return _read(tuple(map(os.environ.get, _VARIABLES)))
+        return _read(tuple(map(inside.get, _VARIABLES_INSIDE)))
 
 
 # With what the default of `home` is made of, for a setting is read again when its variable has changed.
 _VARIABLES = (*(_PREFIX + field.upper() for field in Settings.model_fields), "XDG_DATA_HOME", "HOME")
+_VARIABLES_INSIDE = tuple(map(os.fsencode, _VARIABLES))
 
 _chosen: ContextVar[Settings | None] = ContextVar("flowchan_settings", default=None)
 
@@ -106,20 +111,31 @@ def current_settings() -> Settings:
     return _chosen.get() or Settings.from_environment()
 
 
+def choose(settings: Settings) -> Token[Settings | None]:
+    """Have these settings hold from here on, until the choice is taken back."""
+    return _chosen.set(settings)
+
+
+def take_back(choice: Token[Settings | None]) -> None:
+    """Have the settings hold again that held before a choice."""
+    with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
+        _chosen.reset(choice)
+
+
 @contextlib.contextmanager
 def chosen(settings: Settings) -> Generator[None]:
     """Have these settings hold within the block."""
-    token = _chosen.set(settings)
+    choice = choose(settings)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # left in another context, as a generator that its loop closes is
-            _chosen.reset(token)
+        take_back(choice)
 
 
 @functools.lru_cache(maxsize=64)
-def _read(surroundings: tuple[str | None, ...]) -> Settings:
-    values = {field: value for field, value in zip(Settings.model_fields, surroundings, strict=False) if value}
+def _read(surroundings: tuple[str | bytes | None, ...]) -> Settings:
+    given = zip(Settings.model_fields, surroundings, strict=False)
+    values = {field: os.fsdecode(value) for field, value in given if value}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -19,10 +19,12 @@ from flowchan.context import blocking, open_run
 from flowchan.flows import flow
 from flowchan.input import run_input as dual
 from flowchan.input.automatic import model_of
+from flowchan.input.dead_letters import letters_of
 from flowchan.input.keyset import Keyset
 from flowchan.input.metadata import RunInputMetadata
 from flowchan.input.receiver import InputReceiver as _InputReceiver
 from flowchan.input.receiving import HOUR, POLL, receiver_of
+from flowchan.input.terms import OnInvalid
 from flowchan.input.types import unwraps
 from flowchan.logging import get_run_logger
 from flowchan.run import FlowRun
@@ -38,7 +40,12 @@ class InputReceiver(_InputReceiver[T_co]):
 
     def next(self) -> T_co:  # type: ignore[override]
         """Wait for the next message; raises as the asynchronous one does."""
-        return self._next_blocking()
+        return self._next_here()
+
+    def ack(self) -> None:  # type: ignore[override]
+        """As :meth:`flowchan.input.InputReceiver.ack`; the broker knows when it returns."""
+        with blocking():
+            super().ack()
 
 
 class RunInput(dual.RunInput):
@@ -81,6 +88,8 @@ class RunInput(dual.RunInput):
         flow_run_id: UUID | str | None = None,
         group: str | None = None,
         after: str | None = None,
+        on_invalid: OnInvalid = "raise",
+        max_deliveries: int | None = None,
     ) -> InputReceiver[Self]:
         """As :meth:`flowchan.RunInput.receive`."""
         return receiver_of(
@@ -94,6 +103,8 @@ class RunInput(dual.RunInput):
             flow_run_id,
             group,
             after,
+            on_invalid,
+            max_deliveries,
             unwrap=False,
         )
 
@@ -117,6 +128,8 @@ class AutomaticRunInput(  # pyright: ignore[reportIncompatibleMethodOverride]
         with_metadata: bool = False,
         group: str | None = None,
         after: str | None = None,
+        on_invalid: OnInvalid = "raise",
+        max_deliveries: int | None = None,
     ) -> InputReceiver[Any]:
         """As :meth:`flowchan.input.AutomaticRunInput.receive`."""
         return receiver_of(
@@ -130,6 +143,8 @@ class AutomaticRunInput(  # pyright: ignore[reportIncompatibleMethodOverride]
             flow_run_id,
             group,
             after,
+            on_invalid,
+            max_deliveries,
             unwrap=not with_metadata,
         )
 
@@ -158,6 +173,8 @@ def receive_input(  # type: ignore[overload-overlap] # a model is a T, too: the 
     with_metadata: bool = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[M]: ...
 
 
@@ -174,6 +191,8 @@ def receive_input(
     with_metadata: Literal[True],
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[AutomaticRunInput[T]]: ...
 
 
@@ -189,6 +208,8 @@ def receive_input(
     with_metadata: Literal[False] = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[T]: ...
 
 
@@ -204,6 +225,8 @@ def receive_input(
     with_metadata: bool = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[Any]: ...
 
 
@@ -218,6 +241,8 @@ def receive_input(
     with_metadata: bool = False,
     group: str | None = None,
     after: str | None = None,
+    on_invalid: OnInvalid = "raise",
+    max_deliveries: int | None = None,
 ) -> InputReceiver[Any]:
     """As :func:`flowchan.receive_input`."""
     return receiver_of(
@@ -231,8 +256,34 @@ def receive_input(
         flow_run_id,
         group,
         after,
+        on_invalid,
+        max_deliveries,
         unwrap=unwraps(input_type) and not with_metadata,
     )
+
+
+class DeadLetter(dual.DeadLetter):
+    """:class:`flowchan.input.DeadLetter`, whose verbs block."""
+
+    __slots__ = ()
+
+    def resend(self) -> RunInputMetadata:  # type: ignore[override]
+        """As :meth:`flowchan.input.DeadLetter.resend`."""
+        with blocking():
+            return cast("RunInputMetadata", super().resend())
+
+    def discard(self) -> None:  # type: ignore[override]
+        """As :meth:`flowchan.input.DeadLetter.discard`."""
+        with blocking():
+            super().discard()
+
+
+def read_dead_letters(
+    flow_run_id: UUID | str | None = None, key_prefix: str | None = None, group: str | None = None
+) -> list[DeadLetter]:
+    """As :func:`flowchan.input.read_dead_letters`."""
+    with blocking():
+        return cast("list[DeadLetter]", letters_of(DeadLetter, flow_run_id, key_prefix, group))
 
 
 @overload
@@ -403,6 +454,7 @@ def get_client() -> FlowchanClient:
 __all__ = [
     "JSON",
     "AutomaticRunInput",
+    "DeadLetter",
     "FlowchanClient",
     "InputReceiver",
     "RunInput",
@@ -412,6 +464,7 @@ __all__ = [
     "get_run_logger",
     "open_run",
     "pause_flow_run",
+    "read_dead_letters",
     "receive_input",
     "resume_flow_run",
     "run_deployment",

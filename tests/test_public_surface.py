@@ -21,12 +21,12 @@ NAMES = {
     "flowchan.input": {
         *("AutomaticRunInput", "FlowRunInput", "InputReceiver", "Keyset", "RunInput", "RunInputMetadata"),
         *("keyset_from_base_key", "keyset_from_paused_state", "run_input_subclass_from_type"),
-        *("receive_input", "send_input"),
+        *("receive_input", "send_input", "DeadLetter", "read_dead_letters"),
     },
     "flowchan.input.run_input": {
         *("AutomaticRunInput", "FlowRunInput", "InputReceiver", "Keyset", "RunInput", "RunInputMetadata"),
         *("keyset_from_base_key", "keyset_from_paused_state", "run_input_subclass_from_type"),
-        *("receive_input", "send_input"),
+        *("receive_input", "send_input", "DeadLetter", "read_dead_letters"),
     },
     "flowchan.blocks.system": {"JSON"},
     "flowchan.client": {"FlowchanClient", "get_client"},
@@ -38,6 +38,7 @@ NAMES = {
         *("AutomaticRunInput", "FlowchanClient", "InputReceiver", "RunInput", "receive_input", "send_input"),
         *("cancel_flow_run", "pause_flow_run", "resume_flow_run", "suspend_flow_run", "wait_for_flow_run"),
         *("JSON", "flow", "get_client", "get_run_logger", "open_run", "run_deployment"),
+        *("DeadLetter", "read_dead_letters"),
     },
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from benchmarks import figures
 from benchmarks.contenders import Contender
 from benchmarks.environment import environment
 from benchmarks.loops import Loop
-from benchmarks.processes import Pair, opened
+from benchmarks.processes import Pair, Two, opened
 from benchmarks.report import Column, Report, Target, progress
 from benchmarks.rounds import Rounds, alternate
 from benchmarks.server import Server
@@ -100,19 +101,25 @@ def conversations(
             pair.each("ask", "answer", times=trips)
 
         def talk(contender: Contender) -> dict[str, float]:
-            before = server.cpu_seconds()
-            done = pairs[contender].each("ask", "answer", times=trips)
-            spent = server.cpu_seconds() - before
-            taken = done.client.nanoseconds
+            found, taken = round_of(pairs[contender], server.cpu_seconds, trips)
             times[contender] += taken
-            return {
-                "p50_us": figures.quantile(taken, 0.5) / 1e3,
-                "p99_us": figures.quantile(taken, 0.99) / 1e3,
-                "clients_cpu_us": done.cpu_seconds / trips * 1e6,
-                "server_cpu_us": spent / trips * 1e6,
-            }
+            return found
 
         return alternate(contenders, rounds, talk, bar, task), times
+
+
+def round_of(pair: Two, spent: Callable[[], float], trips: int) -> tuple[dict[str, float], list[int]]:
+    """The figures of one round, and the time of each trip in nanoseconds."""
+    before = spent()
+    done = pair.each("ask", "answer", times=trips)
+    spending = spent() - before
+    taken = done.client.nanoseconds
+    return {
+        "p50_us": figures.quantile(taken, 0.5) / 1e3,
+        "p99_us": figures.quantile(taken, 0.99) / 1e3,
+        "clients_cpu_us": done.cpu_seconds / trips * 1e6,
+        "server_cpu_us": spending / trips * 1e6,
+    }, taken
 
 
 def rows(

@@ -16,6 +16,7 @@ from flowchan.broker.claims import Claims
 from flowchan.broker.cluster.cluster import Cluster
 from flowchan.broker.cluster.outboxes import Outboxes
 from flowchan.broker.commands import Commands
+from flowchan.broker.dead_letters import DeadLetters
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.hub import Hub
 from flowchan.broker.outbox import Outbox
@@ -46,6 +47,7 @@ class Broker:
         self.persistent = Persistent(self.dialler, self.commands)
         self.records = Records(self.persistent, settings)
         self.claims = Claims(self.persistent, settings)
+        self.dead_letters = DeadLetters(self.persistent, self.commands, settings)
         self.hub = Hub(loop, self.dialler, self.commands)
         self._farewell: AsyncGenerator[None, None] | None = None
 
@@ -56,9 +58,9 @@ class Broker:
             outboxes.take_over(self.outbox)
         self.outbox = outboxes
 
-    def work(self, streams: Iterable[str], group: str, poll_interval: float) -> Work:
-        """A consumer of a group's work on some streams."""
-        return Work(self.hub, self.claims, self.loop, streams, group, poll_interval=poll_interval)
+    def work(self, streams: Iterable[str], group: str, poll_interval: float, most: int | None = None) -> Work:
+        """A consumer of a group's work on some streams; it is handed no message more often than ``most`` says."""
+        return Work(self.hub, self.claims, self.loop, streams, group, poll_interval=poll_interval, most=most)
 
     async def store(self, key: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a run's hash, and keep it for the retention time."""

@@ -30,7 +30,11 @@ _LATE = 1.0
 """Seconds that a timer may be late before the loop counts as having been blocked."""
 
 _FLUSH_BYTES = 64 * 1024
-_READ_BYTES = 256 * 1024
+
+_READ_BYTES = 32 * 1024
+_MOST_READ_BYTES = 512 * 1024
+"""How much is read at once, and while there is more than that. To set much aside for each read of little would take
+ten times as long as to read it: from 128 KiB on, the C library asks the system for it."""
 
 
 class Identity(NamedTuple):
@@ -80,6 +84,7 @@ class Connection:
         self._sock: socket.socket | None = sock
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._read_bytes = _READ_BYTES
         self._reader = hiredis.Reader(replyError=Refusal)
         self._waiting: deque[Handler] = deque()
         self._unsent: list[bytes | memoryview] = []
@@ -199,7 +204,7 @@ class Connection:
         reader, waiting = self._reader, self._waiting
         while (sock := self._sock) is not None:
             try:
-                data = sock.recv(_READ_BYTES)
+                data = sock.recv(self._read_bytes)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
@@ -209,9 +214,10 @@ class Connection:
                 self._end(ConnectionLost("The server closed the connection."))
                 return
             self._heard = self._loop.time()
+            self._read_bytes = _MOST_READ_BYTES if len(data) == self._read_bytes else _READ_BYTES
             try:
                 reader.feed(data)
-                while self.is_open and (reply := reader.gets()) is not False:
+                while self._sock is sock and (reply := reader.gets()) is not False:
                     if not waiting:
                         raise hiredis.ProtocolError
                     waiting.popleft()(reply)

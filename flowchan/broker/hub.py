@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 
+from flowchan.broker.alarms import Alarms
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
-from flowchan.broker.lane import WIDTH, Lane
+from flowchan.broker.lane import Lane, width
 from flowchan.broker.opener import Opener
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
 from flowchan.errors import FlowchanError
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 _FAREWELL = 2.0
 
 
 class Hub:
-    """The receivers of one event loop, at most one connection per 64 streams that they wait on.
+    """The receivers of one event loop, one connection for some dozens of streams that they wait on.
 
     All that listen to one stream share one tap of one lane, each with a cursor of its own: a thousand
     receivers of a channel cost the broker what one costs. In a Cluster the streams of a lane are of one partition.
@@ -32,6 +34,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands) -> None:
         self.commands = commands
+        self.alarms = Alarms(loop)
         self._loop = loop
         self._dialler = dialler
         self._retention_ms = int(dialler.settings.retention * 1000)
@@ -58,7 +61,7 @@ class Hub:
         self,
         streams: Mapping[str, EntryId],
         *,
-        excluded: Mapping[str, Collection[EntryId]],
+        excluded: Mapping[str, Excluded],
         poll_interval: float,
     ) -> Subscription:
         """Begin to receive what each stream holds behind the ID given with it, and what comes."""
@@ -104,6 +107,7 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
+        self.alarms.close()
         taps, self._taps = self._taps, {}
         for tap, lane in taps.values():
             for listener in tap.listeners:
@@ -126,11 +130,15 @@ class Hub:
         # What one read is about must be with one server; in a Cluster, even in one slot.
         way = self._dialler.way(stream)
         lanes = self._lanes.setdefault(way, [])
-        lane = next((lane for lane in lanes if len(lane.taps) < WIDTH), None)
-        if lane is None:
-            lane = Lane(self._loop, way, self.commands, f"{self._name}-{self._lanes_made}", self._retention_ms)
-            self._lanes_made += 1
-            lanes.append(lane)
+        most = width(len(self._taps))
+        if lanes and len(lanes[-1].taps) < most:
+            return lanes[-1]
+        return next((lane for lane in lanes if len(lane.taps) < most), None) or self._new_lane(way, lanes)
+
+    def _new_lane(self, way: Opener, lanes: list[Lane]) -> Lane:
+        lane = Lane(self._loop, way, self.commands, f"{self._name}-{self._lanes_made}", self._retention_ms)
+        self._lanes_made += 1
+        lanes.append(lane)
         return lane
 
     def _all_lanes(self) -> list[Lane]:

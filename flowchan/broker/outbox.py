@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
+from flowchan.broker.destination import Destination
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
 from flowchan.broker.settling import fence, look_back
-from flowchan.errors import BrokerUnavailable, FlowchanError, MessageTooLarge, SendOutcomeUnknown, SendQueueFull
+from flowchan.errors import (
+    BrokerUnavailable,
+    EncodeError,
+    FlowchanError,
+    MessageTooLarge,
+    SendOutcomeUnknown,
+    SendQueueFull,
+)
 from flowchan.wire import keys
 from flowchan.wire.envelope import Envelope, to_fields
 
@@ -23,17 +31,12 @@ logger = logging.getLogger(__name__)
 
 _PASSING_PAUSE = 0.5
 _STREAMS_KEPT = 65_536
+
+_EXPIRE_EVERY = 1.0
+"""Seconds after which a stream that was spoken to more than once has its time to live set again, or a hundredth of the
+retention time, if that is less. To set it with each message would cost the server a third of what it does for one."""
+
 _SEND_ONCE = (resources.files("flowchan.broker") / "scripts" / "send_once.lua").read_text()
-
-
-class _Channel:
-    """What the outbox keeps of a stream that it sends to."""
-
-    __slots__ = ("expire", "sequence")
-
-    def __init__(self, stream: str, retention_ms: int) -> None:
-        self.sequence = 0
-        self.expire = pack(("PEXPIRE", stream, retention_ms))
 
 
 class Outbox:
@@ -46,14 +49,17 @@ class Outbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Opener) -> None:
         self.producer = secrets.token_hex(8)
-        self._loop = loop
+        self.loop = loop
         self._dialler = dialler
         self._settings = dialler.settings
+        # Asked for with every send, and a model's attribute takes four times as long as one's own.
+        self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
         self._retention_ms = int(self._settings.retention * 1000)
+        self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
         self._connection: Connection | None = None
         self._opening = False
         self._pending: deque[Sent] = deque()
-        self._channels: OrderedDict[str, _Channel] = OrderedDict()
+        self._destinations: dict[str, Destination] = {}
         self._counter = 0
         self._written_by: Identity | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -61,6 +67,8 @@ class Outbox:
         self._is_closed = False
         self._expiry: asyncio.TimerHandle | None = None
         self._expire_refused = False
+        self._to_keep: dict[Destination, None] = {}
+        self._keeping: asyncio.TimerHandle | None = None
 
     def send(
         self,
@@ -80,27 +88,27 @@ class Outbox:
             MessageTooLarge: ``body`` is larger than a message may be.
             SendQueueFull: too many sends wait already.
         """
-        limit = self._settings.max_message_bytes
-        if len(body) > limit:
+        if len(body) > self._max_bytes:
             _, run, name = keys.address(stream)
-            raise MessageTooLarge(len(body), limit, f" (run {run}, channel {name})")
-        if len(self._pending) >= self._settings.max_pending:
+            raise MessageTooLarge(len(body), self._max_bytes, f" (run {run}, channel {name})")
+        if len(self._pending) >= self._max_pending:
             raise SendQueueFull(
                 f"{len(self._pending):,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them."
             )
-        channel = self._channels.get(stream)
-        if channel is None:
-            channel = self._remember(stream)
-        channel.sequence += 1
+        destination = self._destinations.get(stream) or self._remember(stream)
+        message_id = f"{self.producer}-{self._counter + 1:x}"
+        destination.sequence += 1
+        try:
+            if once is None and not headers:
+                packed = destination.xadd(message_id, sender, schema, body)
+            else:
+                fields = to_fields(Envelope(message_id, sender, destination.sequence, schema, headers, body))
+                packed = self._packed(stream, once, fields)
+        except EncodeError:
+            destination.sequence -= 1  # a number that no message bears would be one that is lost
+            raise
         self._counter += 1
-        message_id = f"{self.producer}-{self._counter:x}"
-        fields = to_fields(Envelope(message_id, sender, channel.sequence, schema, headers, body))
-        if once is None:
-            command: tuple[Any, ...] = ("XADD", stream, "*", *fields)
-        else:
-            command = ("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields)
-        packed = pack(command) + channel.expire
-        sent = Sent(self._counter, stream, message_id, channel.sequence, packed, self._loop.create_future())
+        sent = Sent(self, self._counter, destination, message_id, packed)
         self._pending.append(sent)
         if self._connection is not None:
             self._write(sent)
@@ -119,13 +127,16 @@ class Outbox:
             if self._connection is None:
                 self._open()
             # Not their own futures: a caller who was cancelled has cancelled his, and the send goes on.
-            ended: asyncio.Future[None] = self._loop.create_future()
+            ended: asyncio.Future[None] = self.loop.create_future()
             self._drains.append((self._pending[-1].number, ended))
             await ended
 
     def close(self) -> None:
         """End the connection. What is still pending fails."""
         self._is_closed = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._keep()
         if self._settling is not None:
             self._settling.cancel()
         if self._expiry is not None:
@@ -153,7 +164,9 @@ class Outbox:
 
     # --- a broker that turns out to be several servers ---------------------------------------------
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """How many sends have not ended."""
         return len(self._pending)
 
     def hand_over(self) -> tuple[list[Sent], list[asyncio.Future[None]]]:
@@ -169,70 +182,86 @@ class Outbox:
     def adopt(self, sent: Sent) -> None:
         """Send what another outbox has accepted."""
         self._counter += 1
-        sent.number = self._counter
+        sent.belong_to(self, self._counter)
         self._pending.append(sent)
         self._open()
         self._set_deadlines()
 
     # --- the way out -----------------------------------------------------------------------------
 
-    def _remember(self, stream: str) -> _Channel:
-        channel = self._channels[stream] = _Channel(stream, self._retention_ms)
-        if len(self._channels) > _STREAMS_KEPT:
+    def _remember(self, stream: str) -> Destination:
+        if len(self._destinations) >= _STREAMS_KEPT:
             # A stream that is spoken to again starts a new sequence, so as a new producer.
-            self._channels.clear()
-            self._channels[stream] = channel
+            self._destinations.clear()
             self.producer = secrets.token_hex(8)
-        return channel
+        destination = self._destinations[stream] = Destination(stream, self._retention_ms)
+        return destination
+
+    def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
+        if once is None:
+            return pack(("XADD", stream, "*", *fields))
+        return pack(("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields))
 
     def _write(self, sent: Sent) -> None:
-        sent.written = True
         connection = self._connection
         assert connection is not None  # noqa: S101 - narrows the type; callers have looked
+        destination, now = sent.destination, self.loop.time()
+        if now < destination.expires_at:
+            sent.written_with(expiring=False)
+            connection.write(sent.packed, sent)
+            self._to_keep[destination] = None
+            if self._keeping is None:
+                self._keeping = self.loop.call_later(self._expire_every, self._keep)
+        else:
+            destination.expires_at = now + self._expire_every
+            sent.written_with(expiring=True)
+            connection.write(sent.packed + destination.expire, sent, sent)
 
-        def stored(reply: Any) -> None:
-            if isinstance(reply, bytes):
-                sent.entry = keys.EntryId.parse(reply)
-            elif isinstance(reply, Refusal):
-                self._refused(sent, reply)
+    def _keep(self) -> None:
+        """Have the streams that were spoken to meanwhile kept for another retention time."""
+        self._keeping = None
+        to_keep, self._to_keep = self._to_keep, {}
+        if self._connection is None:
+            return  # what is sent again sets it, and for the rest it is a second less of days
+        now = self.loop.time()
+        for destination in to_keep:
+            destination.expires_at = now + self._expire_every
+            self._connection.write(destination.expire, _ignore)
 
-        def kept(reply: Any) -> None:
-            if isinstance(reply, ConnectionLost):
-                return  # the send stays pending; the loss is handled once, for all
-            if isinstance(reply, Refusal) and not self._expire_refused:
-                self._expire_refused = True
-                logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
-            if sent.entry is not None:
-                self._succeed(sent)
+    # --- what became of it ------------------------------------------------------------------------
 
-        connection.write(sent.packed, stored, kept)
+    def succeeded(self, sent: Sent) -> None:
+        """It is stored."""
+        self._forget(sent)
+        sent.end()
 
-    def _refused(self, sent: Sent, reply: Refusal) -> None:
-        if reply.code in PASSING and not 0.0 < sent.deadline < self._loop.time():
+    def expired(self, sent: Sent, reply: Any) -> None:
+        """It is stored, and the server has answered to the PEXPIRE that went along."""
+        if isinstance(reply, Refusal) and not self._expire_refused:
+            self._expire_refused = True
+            logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
+        self.succeeded(sent)
+
+    def refused(self, sent: Sent, reply: Refusal) -> None:
+        """It is not stored: to be sent again if that may help, else failed."""
+        sent.destination.expires_at = 0.0
+        if reply.code in PASSING and not 0.0 < sent.deadline < self.loop.time():
             sent.written, sent.refusal = False, reply
             # The ones behind it were refused for the same reason or must not overtake it: start over.
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.lost = None
-                self._loop.call_soon(connection.close)
-                self._loop.call_later(_PASSING_PAUSE, self._open)
+                self.loop.call_soon(connection.close)
+                self.loop.call_later(_PASSING_PAUSE, self._open)
             self._set_deadlines()
             return
         self._fail(sent, translated(reply, self._dialler.name, sent.where))
 
-    def _succeed(self, sent: Sent) -> None:
-        self._forget(sent)
-        if not sent.future.done():
-            sent.future.set_result(sent.entry)
-
     def _fail(self, sent: Sent, error: FlowchanError) -> None:
         self._forget(sent)
-        sent.error = error
-        if sent.is_unwatched or sent.future.cancelled():
+        sent.end(error)
+        if sent.is_unwatched:
             log_failure(sent)
-        if not sent.future.done():
-            sent.future.set_exception(error)
-            sent.future.exception()  # seen: Sent's owner, not the loop, decides whether it goes to the log
 
     def _forget(self, sent: Sent) -> None:
         pending = self._pending
@@ -264,7 +293,7 @@ class Outbox:
         connection.lost = self._lost
         connection.patience = min(connection.patience, self._settings.send_timeout)
         if any(sent.written for sent in self._pending):
-            self._settling = self._loop.create_task(self._settle(connection))
+            self._settling = self.loop.create_task(self._settle(connection))
         else:
             self._begin(connection)
 
@@ -277,22 +306,24 @@ class Outbox:
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
+        for destination in (*self._to_keep, *(sent.destination for sent in self._pending)):
+            destination.expires_at = 0.0
         if self._pending:
             self._open()
             self._set_deadlines()
 
     def _set_deadlines(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         for sent in self._pending:
             sent.deadline = sent.deadline or now + self._settings.send_timeout
         if self._pending and self._expiry is None:
-            self._expiry = self._loop.call_at(self._pending[0].deadline, self._expire)
+            self._expiry = self.loop.call_at(self._pending[0].deadline, self._expire)
 
     def _expire(self) -> None:
         self._expiry = None
         if self._connection is not None:
             return
-        now = self._loop.time()
+        now = self.loop.time()
         for sent in list(self._pending):
             if sent.deadline > now:
                 break
@@ -325,7 +356,7 @@ class Outbox:
             connection.lost = None
             connection.close()
             if refusal.code in PASSING:
-                self._loop.call_later(_PASSING_PAUSE, self._open)
+                self.loop.call_later(_PASSING_PAUSE, self._open)
             else:
                 for sent in [sent for sent in self._pending if sent.written]:
                     why = translated(refusal, self._dialler.name, sent.where)
@@ -343,15 +374,15 @@ class Outbox:
             self._settling = None
             self._settled(connection, stored)
 
-    def _settled(self, connection: Connection, stored: Mapping[str, keys.EntryId]) -> None:
+    def _settled(self, connection: Connection, stored: Mapping[str, bytes]) -> None:
         for sent in [sent for sent in self._pending if sent.written]:
             sent.entry = sent.entry or stored.get(sent.message_id)
             if sent.entry is None:
                 sent.written = False
             else:
                 # Its time to live may not have been set: the two commands could be cut apart.
-                connection.write(pack(("PEXPIRE", sent.stream, self._retention_ms)), _ignore)
-                self._succeed(sent)
+                connection.write(sent.destination.expire, _ignore)
+                self.succeeded(sent)
         if connection.is_open:
             self._begin(connection)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ Arguments = tuple[Any, ...] | Callable[[bool], tuple[Any, ...]]
 """What a script is given; or what says so, told whether the script may have done its work already."""
 
 _PASSING_PAUSE = 0.25
+_WITH = re.compile(r"-- With (\w+)\.lua before it\.\n")
+"""The first line of a script that uses a function of another."""
 
 
 class Persistent:
@@ -99,7 +102,14 @@ class Persistent:
         raise BrokerUnavailable(f"It is not known to be done ({where}): {why}")
 
 
+def _text(name: str) -> str:
+    return (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text()
+
+
 @functools.cache
 def _script(name: str) -> tuple[str, str]:
-    text = (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text()
+    text = _text(name)
+    with_what = _WITH.match(text)
+    if with_what is not None:
+        text = _text(with_what[1]) + text
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

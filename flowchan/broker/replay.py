@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from flowchan.broker.commands import Commands
 from flowchan.broker.paging import FIRST_PAGE, next_page
 from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 _WORTH_IT = 64
 
 
-async def beginning(commands: Commands, stream: str, excluded: Collection[EntryId]) -> EntryId:
+async def beginning(commands: Commands, stream: str, excluded: Excluded) -> EntryId:
     """The entry behind which every message that is not excluded stands.
 
     A receiver that resumes excludes what it has seen, mostly all from the first to some last one. Whether
@@ -34,11 +33,10 @@ async def beginning(commands: Commands, stream: str, excluded: Collection[EntryI
     last = EntryId.parse(about[b"last-entry"][0])
     if EntryId.parse(about.get(b"max-deleted-entry-id", b"0-0")) >= first:
         return keys.FIRST  # entries were deleted from the middle: an excluded one may not count
-    there = [entry for entry in excluded if first <= entry <= last]
-    others = about[b"length"] - len(there)
-    if not there or others < 0 or others > len(there):
+    there, newest = excluded.between(first, last)
+    others = about[b"length"] - there
+    if others < 0 or others > there:
         return keys.FIRST  # reading the excluded costs less than counting the others
-    newest = max(there)
     behind, start, size = 0, f"({newest}", FIRST_PAGE
     while behind <= others:
         page = await commands.call("XRANGE", stream, start, str(last), "COUNT", size)

@@ -4,46 +4,99 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowchan.broker.connection import Refusal
+from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.errors import FlowchanError
 from flowchan.wire import keys
+
+if TYPE_CHECKING:
+    from flowchan.broker.destination import Destination
+    from flowchan.broker.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 
 class Sent:
-    """One send under way, and in the end the ID of its entry or why there is none."""
+    """One send under way, and in the end the ID of its entry or why there is none.
+
+    It is its own handler of replies: ten thousand sends under way are ten thousand objects, not five times as many.
+    """
 
     __slots__ = (
-        "deadline", "entry", "error", "future", "is_unwatched", "message_id", "number", "packed", "refusal", "sequence",
-        "stream", "written",
+        "_expiring", "_outbox", "_waiters", "deadline", "destination", "entry", "error", "is_over", "is_unwatched",
+        "message_id", "number", "packed", "refusal", "sequence", "written",
     )  # fmt: skip
 
-    def __init__(
-        self, number: int, stream: str, message_id: str, sequence: int, packed: bytes, future: asyncio.Future[Any]
-    ) -> None:
+    def __init__(self, outbox: Outbox, number: int, destination: Destination, message_id: str, packed: bytes) -> None:
         self.number = number
-        self.stream = stream
+        self.destination = destination
         self.message_id = message_id
-        self.sequence = sequence
+        self.sequence = destination.sequence
         self.packed = packed
-        self.future = future
         self.written = False
         """Whether it may be stored: it was given to a connection, and not refused."""
         self.refusal: Refusal | None = None
         self.deadline = 0.0
         """When to give up; 0 while nothing is wrong."""
-        self.entry: keys.EntryId | None = None
+        self.entry: bytes | None = None
+        """Where it was stored, as the server says it."""
         self.error: FlowchanError | None = None
+        self.is_over = False
+        """Whether it is known to be stored, or to have failed."""
         self.is_unwatched = False
+        self._expiring = False
+        self._outbox = outbox
+        self._waiters: tuple[asyncio.Future[None], ...] = ()
+
+    @property
+    def stream(self) -> str:
+        """Where it is sent to."""
+        return self.destination.stream
 
     @property
     def where(self) -> str:
         """The run and the channel, for a message to a person."""
         _, run, channel = keys.address(self.stream)
         return f"run {run}, channel {channel}"
+
+    def over(self) -> asyncio.Future[None]:
+        """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
+        waiter = self._outbox.loop.create_future()
+        if self.is_over:
+            waiter.set_result(None)
+        else:
+            self._waiters = (*self._waiters, waiter)
+        return waiter
+
+    def belong_to(self, outbox: Outbox, number: int) -> None:
+        """Another outbox is to send it."""
+        self._outbox, self.number = outbox, number
+
+    def written_with(self, *, expiring: bool) -> None:
+        """It was given to a connection, alone or with a PEXPIRE behind it."""
+        self.written, self._expiring = True, expiring
+
+    def __call__(self, reply: Any) -> None:
+        """Take the reply to XADD, then the one to PEXPIRE if that was sent along."""
+        if self.entry is None and type(reply) is bytes and not self.is_over:
+            self.entry = reply
+            if not self._expiring:
+                self._outbox.succeeded(self)
+        elif isinstance(reply, ConnectionLost):
+            return  # it stays pending; the loss is handled once, for all
+        elif self.entry is not None:
+            self._outbox.expired(self, reply)
+        elif isinstance(reply, Refusal) and self.written:
+            self._outbox.refused(self, reply)
+
+    def end(self, error: FlowchanError | None = None) -> None:
+        """Tell who waits."""
+        self.is_over, self.error = True, error
+        waiters, self._waiters = self._waiters, ()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 def log_failure(sent: Sent) -> None:

@@ -8,7 +8,7 @@ from flowchan.broker.connection import Connection, Identity, Refusal
 from flowchan.broker.paging import next_page
 from flowchan.broker.refusals import PASSING
 from flowchan.broker.sent import Sent
-from flowchan.wire import keys
+from flowchan.wire.envelope import FOR_GROUP_FIELD
 
 _FIRST_PAGE = 4
 
@@ -32,7 +32,7 @@ async def fence(connection: Connection, lost: Identity) -> None:
             raise
 
 
-async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[str, keys.EntryId]:
+async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[str, bytes]:
     """The entries of those messages that were stored, by message ID.
 
     Raises:
@@ -41,13 +41,13 @@ async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[st
     by_stream: dict[str, list[Sent]] = {}
     for sent in doubtful:
         by_stream.setdefault(sent.stream, []).append(sent)
-    stored: dict[str, keys.EntryId] = {}
+    stored: dict[str, bytes] = {}
     for stream, those in by_stream.items():
         stored |= await _stored(connection, stream, those)
     return stored
 
 
-async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, keys.EntryId]:
+async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, bytes]:
     """Those of one stream.
 
     Looks from the end backwards until one of ours turns up that is older than all of them.
@@ -55,15 +55,17 @@ async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> 
     wanted = {sent.message_id.encode() for sent in doubtful}
     first = min(sent.sequence for sent in doubtful)
     ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
-    found: dict[str, keys.EntryId] = {}
+    found: dict[str, bytes] = {}
     end, count = "+", _FIRST_PAGE
     while True:
         page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
         for entry_id, fields in page:
             entry = dict(zip(fields[::2], fields[1::2], strict=False))
+            if FOR_GROUP_FIELD in entry:
+                continue  # sent again for a group by whoever did so: it says nothing of when it was sent first
             message_id = entry.get(b"id", b"")
             if message_id in wanted:
-                found[message_id.decode()] = keys.EntryId.parse(entry_id)
+                found[message_id.decode()] = entry_id
             elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
                 return found
         if len(page) < count or len(found) == len(wanted):

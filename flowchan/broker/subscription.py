@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import anyio
 
+from flowchan.broker.alarms import Alarm
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.refusals import translated
 from flowchan.broker.replay import beginning
 from flowchan.broker.source import Entry, Source
 from flowchan.errors import BrokerUnavailable
 from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
@@ -50,22 +50,34 @@ class Subscription:
         hub: Hub,
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, EntryId],
-        excluded: Mapping[str, Collection[EntryId]],
+        excluded: Mapping[str, Excluded],
         poll_interval: float,
     ) -> None:
         self._hub = hub
         self._loop = loop
         self._excluded = excluded
-        self._waiters: deque[asyncio.Future[_Call]] = deque()
+        self._waiters: dict[asyncio.Future[_Call], float | None] = {}
+        """Who waits, in the order in which they came, and until when."""
+        self._alarm: Alarm | None = None
         self._promised = 0
         """How many have been woken for an entry and have not taken it yet."""
-        self._is_closed = False
+        self.is_closed = False
         self._sources = [
             Source(hub, stream, after, excluded[stream], poll_interval, self._wake) for stream, after in streams.items()
         ]
+        self._only = self._sources[0] if len(self._sources) == 1 else None
         # Where a replay begins is looked up on the first wait; only a long exclusion makes it worth one.
         self._has_begun = not any(excluded.values())
         self._beginning: asyncio.Task[None] | None = None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for an entry, or is about to take one."""
+        return bool(self._waiters or self._promised)
+
+    def take(self) -> Entry | None:
+        """The next entry, if it can be had without waiting. Not past those who were woken for what is there."""
+        return None if self._promised else self._take()
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next entry, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -75,18 +87,31 @@ class Subscription:
             BrokerUnavailable: the time is up, and the broker cannot be reached, so none could come.
             FlowchanError: the stream cannot be read.
         """
-        # Not past those who were woken for what is there: they came first.
-        entry = self._take() if not self._promised else None
+        entry = self.take()
         if entry is not None:
             return entry
         deadline = None if timeout is None else self._loop.time() + timeout
         if not self._has_begun:
             with anyio.move_on_after(None if timeout is None else timeout or self._hub.patience):
                 await self._begun()
+        only_now = timeout is not None and timeout <= 0
         while True:
-            if self._is_closed:
+            if self.is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
-            call = await self._wait(deadline, only_now=timeout is not None and timeout <= 0)
+            waiter: asyncio.Future[_Call] = self._loop.create_future()
+            self._waiters[waiter] = deadline
+            if only_now:
+                look = self._look_once_more(waiter, self._hub.patience)
+            else:
+                look = None
+                if deadline is not None and (self._alarm is None or deadline < self._alarm.when):
+                    self._set_alarm(deadline)
+                if self._only is None or self._only.tap is None or self._promised:
+                    self._wake()  # a source with a tap has nothing, for it was asked, and is listening
+            try:
+                call = await waiter
+            finally:
+                self._went_on(waiter, look)
             entry = self._take() if call is _Call.ENTRY or not self._promised else None
             if entry is not None:
                 return entry
@@ -105,9 +130,11 @@ class Subscription:
 
     def close(self) -> None:
         """Free what the broker and this process hold for it. Those who wait get an error."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
+        if self._alarm is not None:
+            self._hub.alarms.cancel(self._alarm)
         for source in self._sources:
             source.close()
         self._wake_all()
@@ -115,9 +142,8 @@ class Subscription:
     # --- taking ----------------------------------------------------------------------------------
 
     def _take(self) -> Entry | None:
-        if len(self._sources) == 1:
-            source = self._sources[0]
-            return source.pop() if source.buffer else None
+        if self._only is not None:
+            return self._only.pop() if self._only.buffer else None
         oldest: Source | None = None
         for source in self._sources:
             if source.buffer:
@@ -165,30 +191,37 @@ class Subscription:
                 raise translated(refusal, self._hub.server, f"run {run}, channel {channel}") from None
         self._has_begun = True
 
-    async def _wait(self, deadline: float | None, *, only_now: bool) -> _Call:
-        """Wait to be called, and be told what for."""
-        waiter: asyncio.Future[_Call] = self._loop.create_future()
-        self._waiters.append(waiter)
-        timer: asyncio.TimerHandle | None = None
-        if only_now:
-            timer = self._look_once_more(waiter, self._hub.patience)
-        else:
-            if deadline is not None:
-                timer = self._loop.call_at(deadline, self._time_is_up, waiter, deadline)
-            self._wake()
-        try:
-            return await waiter
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if waiter.cancelled():
-                with contextlib.suppress(ValueError):  # a wake-up may have passed it over already
-                    self._waiters.remove(waiter)
-            elif waiter.done() and waiter.result() is _Call.ENTRY:
-                self._promised -= 1
-                if self._waiters:
-                    # It takes its entry now. If it was cancelled instead, the entry is the next one's.
-                    self._loop.call_soon(self._wake)
+    def _went_on(self, waiter: asyncio.Future[_Call], look: asyncio.TimerHandle | None) -> None:
+        """One who waited goes on, called or cancelled."""
+        if look is not None:
+            look.cancel()
+        self._waiters.pop(waiter, None)
+        if not waiter.cancelled() and waiter.done() and waiter.result() is _Call.ENTRY:
+            self._promised -= 1
+            if self._waiters:
+                # It takes its entry now. If it was cancelled instead, the entry is the next one's.
+                self._loop.call_soon(self._wake)
+
+    def _set_alarm(self, when: float) -> None:
+        # One for all who wait, and not ended when they go: most waits are over long before their time.
+        if self._alarm is not None:
+            self._hub.alarms.cancel(self._alarm)
+        self._alarm = self._hub.alarms.at(when, self._rings)
+
+    def _rings(self) -> None:
+        assert self._alarm is not None  # noqa: S101 - it rings
+        due, self._alarm = self._alarm.when, None
+        later: list[float] = []
+        for waiter, deadline in list(self._waiters.items()):
+            if deadline is None or waiter not in self._waiters:
+                continue
+            if deadline <= due:
+                self._waiters[waiter] = None  # the look for the last moment has begun, and ends it
+                self._time_is_up(waiter, deadline)
+            else:
+                later.append(deadline)
+        if later and not self.is_closed:
+            self._set_alarm(min(later))
 
     def _time_is_up(self, waiter: asyncio.Future[_Call], deadline: float) -> None:
         if waiter.done():
@@ -223,32 +256,41 @@ class Subscription:
 
     def _end(self, waiter: asyncio.Future[_Call]) -> None:
         if not waiter.done():
-            self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
             waiter.set_result(_Call.OVER)
 
     def _wake(self) -> None:
         """Something changed: let as many go on as there are entries, or have what is missing looked for."""
-        if not self._waiters:
+        waiters = self._waiters
+        if not waiters:
             return
-        if self._is_closed or any(source.error is not None for source in self._sources):
+        only = self._only
+        if self.is_closed or (only.error is not None if only is not None else any(s.error for s in self._sources)):
             self._wake_all()
             return
-        ready = sum(len(source.buffer) for source in self._sources) - self._promised
-        if ready > 0 and len(self._sources) > 1 and any(not s.buffer and not s.is_settled for s in self._sources):
-            ready = 0
-        while ready > 0 and self._waiters:
-            waiter = self._waiters.popleft()
+        ready = self._ready() - self._promised
+        while ready > 0 and waiters:
+            waiter = next(iter(waiters))
+            del waiters[waiter]
             if not waiter.done():
                 waiter.set_result(_Call.ENTRY)
                 self._promised += 1
                 ready -= 1
-        if self._waiters:
+        if waiters:
             for source in self._sources:
                 if not source.buffer:
                     source.listen()
 
+    def _ready(self) -> int:
+        """How many entries can be taken."""
+        if self._only is not None:
+            return len(self._only.buffer)
+        if any(not source.buffer and not source.is_settled for source in self._sources):
+            return 0
+        return sum(len(source.buffer) for source in self._sources)
+
     def _wake_all(self) -> None:
-        waiters, self._waiters = self._waiters, deque()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(_Call.LOOK)

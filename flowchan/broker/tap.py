@@ -30,24 +30,37 @@ class Listener(Protocol):
 
 
 class Tap:
-    """A stream that a lane reads, and who in this process listens to it.
+    """A stream that a lane reads, and who in this process listens to it."""
 
-    ``cursor`` is the last ID that was handed over: where a group is made anew after a loss.
-    """
-
-    __slots__ = ("cursor", "listeners", "poll_interval", "ready", "stream")
+    __slots__ = ("_cursor", "_handed", "listeners", "poll_interval", "ready", "stream")
 
     def __init__(self, stream: str, cursor: EntryId) -> None:
         self.stream = stream
-        self.cursor = cursor
+        self._cursor = cursor
+        self._handed = b""
         self.listeners: list[Listener] = []
         self.ready = False
         self.poll_interval = LONGEST_BLOCK
 
+    @property
+    def cursor(self) -> EntryId:
+        """The last ID that was handed over: where a group is made anew after a loss."""
+        if self._handed:
+            self._cursor, self._handed = EntryId.parse(self._handed), b""
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, cursor: EntryId) -> None:
+        self._cursor, self._handed = cursor, b""
+
     def feed(self, entries: Entries) -> None:
         """Hand entries to all who listen."""
-        self.cursor = EntryId.parse(entries[-1][0])
-        for listener in tuple(self.listeners):
+        self._handed = entries[-1][0]  # read only when it is asked for, after a loss
+        listeners = self.listeners
+        if len(listeners) == 1:
+            listeners[0].feed(entries)
+            return
+        for listener in tuple(listeners):
             listener.feed(entries)
 
     def rewind(self) -> None:

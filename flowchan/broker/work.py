@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowchan.broker.source import Entry, Source
 from flowchan.errors import BrokerUnavailable, FlowchanError
+from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ class Work:
         group: str,
         *,
         poll_interval: float,
+        most: int | None = None,
     ) -> None:
         self.group = group
+        self._most = most
         self.consumer = f"flowchan-{secrets.token_hex(6)}"
         self._hub = hub
         self._claims = claims
@@ -62,6 +65,7 @@ class Work:
         self._streams = deque(streams)
         self._sources: dict[str, Source] = {}
         self._held: dict[str, set[EntryId]] = {stream: set() for stream in self._streams}
+        self._fetched_only: set[tuple[str, EntryId]] = set()
         self._ready: deque[tuple[Entry, float]] = deque()
         self._may_be_more = True
         self._looked_at = float("-inf")
@@ -69,6 +73,11 @@ class Work:
         self._fetching: asyncio.Task[None] | None = None
         self._changed: set[asyncio.Future[None]] = set()
         self._is_closed = False
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a message."""
+        return bool(self._changed or self._fetching)
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next message, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -99,15 +108,56 @@ class Work:
                 raise TimeoutError("No message came in time.")
             await self._change(min(self._lease / 2, self._lease if left is None else left))
 
-    def take_ready(self, limit: int) -> list[Entry]:
+    def take(self) -> Entry | None:
         """None: work is fetched for who is ready to do it."""
+        return None
+
+    def take_ready(self, limit: int) -> list[Entry]:
+        """None, likewise."""
         del limit
         return []
 
-    def acknowledge(self, stream: str, entry: EntryId) -> asyncio.Future[Any]:
-        """The message is done with; the future ends when the broker knows."""
-        self._held[stream].discard(entry)
-        return asyncio.ensure_future(self._claims.acknowledge(stream, self.group, entry))
+    def handed_out(self, entry: Entry) -> None:
+        """Somebody works on the message from now on, on whatever thread."""
+        self._fetched_only.discard((entry.stream, entry.id))
+
+    def let_go(self, entry: Entry) -> None:
+        """Nobody works on the message any more: when its lease is over, it is handed out again."""
+        self._held[entry.stream].discard(entry.id)
+
+    async def acknowledge(self, entry: Entry) -> None:
+        """The message is done with.
+
+        Raises:
+            FlowchanError: it is not known to be acknowledged.
+        """
+        self._held[entry.stream].discard(entry.id)
+        await self._claims.acknowledge(entry.stream, self.group, entry.id)
+
+    def finish(self, entry: Entry) -> None:
+        """As :meth:`acknowledge`, for who does not wait for that."""
+        _look_after(self.loop.create_task(self.acknowledge(entry)), "A message was not acknowledged, and comes again")
+
+    async def bury(self, entry: Entry, reason: str, told: str, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Make the message a dead letter; ``told`` is for a person. It is done even if it takes longer than allowed.
+
+        Raises:
+            FlowchanError: it cannot be done; the message comes again.
+        """
+
+        async def bury() -> None:
+            try:
+                await self._claims.bury(entry.stream, self.group, self.consumer, entry.id, reason, told)
+            finally:
+                self._held[entry.stream].discard(entry.id)
+
+        burying = self.loop.create_task(bury())
+        patience = None if timeout is None else max(timeout, self._hub.patience)
+        done, _ = await asyncio.wait([burying], timeout=patience)
+        if done:
+            burying.result()
+        else:
+            _look_after(burying, "A message did not become a dead letter, and comes again")
 
     def piece(self, entry: Entry) -> Piece:
         """The message, as its lease is renewed."""
@@ -120,11 +170,12 @@ class Work:
         self._is_closed = True
         for source in self._sources.values():
             source.close()
-        if self._fetching is not None:
-            self._fetching.cancel()
+        if self._fetching is not None:  # it gives back what it gets, if the broker is there
+            self.loop.call_later(self._hub.patience, self._fetching.cancel)
         for stream, entries in self._held.items():
-            if entries:
-                self._give_back(stream, entries)
+            unseen = {entry for entry in entries if (stream, entry) in self._fetched_only}
+            self._give_back(stream, entries - unseen, were_handed_out=True)
+            self._give_back(stream, unseen, were_handed_out=False)
         self._wake()
 
     # --- fetching --------------------------------------------------------------------------------
@@ -134,7 +185,10 @@ class Work:
             entry, until = self._ready.popleft()
             if self.loop.time() < until:
                 return entry
-            self._held[entry.stream].discard(entry.id)  # it waited here for too long, and may be another's
+            # It waited here for too long, and may be another's.
+            self._held[entry.stream].discard(entry.id)
+            self.handed_out(entry)
+            self._give_back(entry.stream, [entry.id], were_handed_out=False)
         return None
 
     async def _fetched(self, seconds: float | None) -> None:
@@ -161,13 +215,26 @@ class Work:
             stream = self._streams[0]
             self._streams.rotate(-1)
             try:
-                claim = await self._claims.claim(stream, self.group, self.consumer, look, self._held[stream])
+                claim = await self._claims.claim(
+                    stream, self.group, self.consumer, look, self._held[stream], self._most
+                )
             except FlowchanError:
                 self._was_in_doubt = self._may_be_more = True
                 raise
+            for spent in claim.buried:
+                logger.warning(
+                    "A message was handed out %d times and never acknowledged: it is a dead letter of group %s (%s).",
+                    self._most,
+                    self.group,
+                    keys.message_key(stream, spent),
+                )
+            if self._is_closed:
+                self._give_back(stream, [claim.entry] if claim.fields is not None else [], were_handed_out=False)
+                return
             if claim.fields is not None:
                 entry = Entry(stream, claim.entry, claim.fields, claim.deliveries)
                 self._held[stream].add(entry.id)
+                self._fetched_only.add((stream, entry.id))
                 self._ready.append((entry, self.loop.time() + self._lease / 2))
                 self._may_be_more = True
                 self._wake()
@@ -181,7 +248,7 @@ class Work:
         if stream in self._sources or self._is_closed:
             return
         heard = functools.partial(self._heard, stream)
-        source = self._sources[stream] = Source(self._hub, stream, last, (), self._poll_interval, heard)
+        source = self._sources[stream] = Source(self._hub, stream, last, Excluded(stream), self._poll_interval, heard)
         source.listen()
 
     def _heard(self, stream: str) -> None:
@@ -208,17 +275,26 @@ class Work:
             if not changed.done():
                 changed.set_result(None)
 
-    def _give_back(self, stream: str, entries: Iterable[EntryId]) -> None:
-        async def give_back() -> None:
-            with contextlib.suppress(FlowchanError):  # its lease is over soon
-                await self._claims.give_back(stream, self.group, self.consumer, entries)
-
-        task = self.loop.create_task(give_back())
-        _giving_back.add(task)
-        task.add_done_callback(_giving_back.discard)
+    def _give_back(self, stream: str, entries: Collection[EntryId], *, were_handed_out: bool) -> None:
+        if not entries:
+            return
+        given = self._claims.give_back(stream, self.group, self.consumer, entries, were_handed_out=were_handed_out)
+        _look_after(self.loop.create_task(given), None)  # or its lease is over soon
 
 
-_giving_back: set[asyncio.Task[None]] = set()
+_under_way: set[asyncio.Future[None]] = set()
+
+
+def _look_after(future: asyncio.Future[None], failure: str | None) -> None:
+    """Keep what nobody awaits until it has ended; if it fails, say so."""
+
+    def ended(future: asyncio.Future[None]) -> None:
+        _under_way.discard(future)
+        if not future.cancelled() and (error := future.exception()) is not None and failure is not None:
+            logger.warning("%s: %s", failure, error)
+
+    _under_way.add(future)
+    future.add_done_callback(ended)
 
 
 def by_consumer(pieces: Iterable[Piece]) -> Mapping[tuple[str, str, str], list[EntryId]]:

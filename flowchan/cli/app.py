@@ -13,6 +13,7 @@ _COMMANDS = {
     "broker": "flowchan.cli.broker:app",
     "cancel": "flowchan.cli.cancel:cancel",
     "completion": "flowchan.cli.completion:completion",
+    "dead-letters": "flowchan.cli.dead_letters:dead_letters",
     "demo": "flowchan.cli.demo:demo",
     "doctor": "flowchan.cli.doctor:doctor",
     "listen": "flowchan.cli.listen:listen",

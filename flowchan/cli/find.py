@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from flowchan import bridge
 from flowchan.broker.broker import Broker
 from flowchan.errors import FlowchanError, InvalidKeyError, ObjectNotFound
 from flowchan.run import FlowRun
 from flowchan.runs import reaper
+from flowchan.wire import keys
 
 _LOOKED_AT = 2000
 _SHORTEST = 6
+
+
+def run_called(run: str) -> Any:
+    """The ID of the run that is meant; one of which nothing is known has channels, too, and is called by its ID.
+
+    Raises:
+        FlowchanError: there are several.
+        InvalidKeyError: it can be no run's ID.
+    """
+    try:
+        return bridge.call(lambda broker: find(broker, run)).id
+    except ObjectNotFound:
+        return keys.run_id(run)
 
 
 async def find(broker: Broker, run: str) -> FlowRun:

@@ -12,12 +12,12 @@ import pydantic_core
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from flowchan import bridge, receive_input
+from flowchan import receive_input
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.cli import terminal, told
-from flowchan.cli.find import find
+from flowchan.cli.find import run_called
 from flowchan.cli.options import Json
-from flowchan.errors import DecodeError, ObjectNotFound
+from flowchan.errors import DecodeError
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 
@@ -45,10 +45,7 @@ def listen(
         flowchan listen gregarious-owl --json | jq .value
     """
     terminal.prepare()
-    try:
-        known: Any = bridge.call(lambda broker: find(broker, run)).id
-    except ObjectNotFound:
-        known = keys.run_id(run)  # one of which nothing is known can be sent to, too
+    known = run_called(run)
     for name in channel:
         keys.channel_name(name)
     asyncio.run(_follow(known, channel, timeout, as_json=as_json))

@@ -13,12 +13,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import TypeAdapter, ValidationError
 
-from flowchan import bridge, sync
+from flowchan import sync
 from flowchan.cli import terminal, told
-from flowchan.cli.find import find
+from flowchan.cli.find import run_called
 from flowchan.cli.options import Json
-from flowchan.errors import FlowchanError, ObjectNotFound
-from flowchan.wire import keys
+from flowchan.errors import FlowchanError
 
 Kind = Literal["str", "int", "float", "bool", "bytes", "date", "datetime", "decimal", "uuid", "json"]
 
@@ -53,7 +52,7 @@ def send(
     """
     terminal.prepare()
     text = sys.stdin.read() if value == "-" else value
-    metadata = sync.send_input(_read(text, kind), _run(run), key_prefix=channel)
+    metadata = sync.send_input(_read(text, kind), run_called(run), key_prefix=channel)
     if as_json:
         print(
             told.line(
@@ -62,14 +61,6 @@ def send(
         )
     else:
         print(metadata.key)
-
-
-def _run(run: str) -> Any:
-    """The run that is meant; one of which nothing is known can be sent to by its ID."""
-    try:
-        return bridge.call(lambda broker: find(broker, run)).id
-    except ObjectNotFound:
-        return keys.run_id(run)
 
 
 def _read(text: str, kind: str) -> Any:

@@ -12,6 +12,7 @@ from flowchan.runs import store
 from flowchan.runs.answer import Question, question
 from flowchan.runs.parameters import serialized
 from flowchan.states import State
+from flowchan.wire import keys
 
 
 def show(run: str, /, *, as_json: Json = False) -> None:
@@ -23,24 +24,26 @@ def show(run: str, /, *, as_json: Json = False) -> None:
     """
     terminal.prepare()
 
-    async def ask(broker: Broker) -> tuple[FlowRun, list[State], Question | None]:
+    async def ask(broker: Broker) -> tuple[FlowRun, list[State], Question | None, int]:
         known = await find(broker, run)
         waits = await question(broker, known) if known.waiting_for is not None else None
-        return known, await store.history(broker, known.id), waits
+        dead = await broker.dead_letters.count(keys.run_id(known.id))
+        return known, await store.history(broker, known.id), waits, dead
 
-    known, states, waits = bridge.call(ask)
+    known, states, waits, dead = bridge.call(ask)
     if as_json:
         about = told.as_dict(known)
         about["parameters"] = serialized(known.parameters) if known.parameters is not None else None
         about["states"] = [told.state_as_dict(state) for state in states]
         about["schema"] = waits.schema if waits else None
         about["description"] = waits.description if waits else None
+        about["dead_letters"] = dead
         print(told.line(about))
         return
-    _show(known, states, waits)
+    _show(known, states, waits, dead)
 
 
-def _show(known: FlowRun, states: list[State], waits: Question | None) -> None:
+def _show(known: FlowRun, states: list[State], waits: Question | None, dead: int) -> None:
     from rich.markdown import Markdown  # noqa: PLC0415 - for people only
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -71,6 +74,9 @@ def _show(known: FlowRun, states: list[State], waits: Question | None) -> None:
         when = state.timestamp.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         history.add_row(when, Text(told.state_name(state), style=told.COLOURS[state.type]), state.message or "")
     console.print(history, soft_wrap=False)
+    if dead:
+        console.print()
+        console.print(f"{dead} dead {'letter' if dead == 1 else 'letters'}: flowchan dead-letters {known.name}")
     if waits is None:
         return
     console.print()

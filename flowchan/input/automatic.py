@@ -12,6 +12,7 @@ import pydantic
 from flowchan.input.model import RunInput
 from flowchan.input.receiver import InputReceiver
 from flowchan.input.receiving import HOUR, POLL, receiver_of
+from flowchan.input.terms import OnInvalid
 from flowchan.input.types import Body, body_of, class_name
 
 T = TypeVar("T")
@@ -64,6 +65,8 @@ class AutomaticRunInput(RunInput, Generic[T]):
         with_metadata: Literal[True],
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[Self]: ...
 
     @overload
@@ -79,6 +82,8 @@ class AutomaticRunInput(RunInput, Generic[T]):
         with_metadata: Literal[False] = ...,
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[T]: ...
 
     @overload
@@ -94,6 +99,8 @@ class AutomaticRunInput(RunInput, Generic[T]):
         with_metadata: bool = ...,
         group: str | None = ...,
         after: str | None = ...,
+        on_invalid: OnInvalid = ...,
+        max_deliveries: int | None = ...,
     ) -> InputReceiver[Any]: ...
 
     @classmethod
@@ -108,6 +115,8 @@ class AutomaticRunInput(RunInput, Generic[T]):
         with_metadata: bool = False,
         group: str | None = None,
         after: str | None = None,
+        on_invalid: OnInvalid = "raise",
+        max_deliveries: int | None = None,
     ) -> InputReceiver[Any]:
         """Receive bare values, or with ``with_metadata=True`` the instances that hold them."""
         return receiver_of(
@@ -121,6 +130,8 @@ class AutomaticRunInput(RunInput, Generic[T]):
             flow_run_id,
             group,
             after,
+            on_invalid,
+            max_deliveries,
             unwrap=not with_metadata,
         )
 

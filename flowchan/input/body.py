@@ -91,7 +91,7 @@ def instance_of(model: type[M], body: Any) -> M:
         ValidationError: the body does not fit the model.
     """
     try:
-        return model.model_validate(body, by_name=True, by_alias=False)
+        return model.__pydantic_validator__.validate_python(body, by_name=True, by_alias=False)  # type: ignore[no-any-return]
     except ValidationError as error:
         if not all(_may_be_form(problem["type"]) for problem in error.errors(include_url=False, include_input=False)):
             raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 import weakref
+from typing import Any, TypeAlias
 
 from flowchan import bridge
 from flowchan.broker.broker import broker_of_this_loop
@@ -17,48 +19,69 @@ from flowchan.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Worker: TypeAlias = "asyncio.Task[Any] | threading.Thread"
+"""Who works on a message: the task that asked for it, or in sync code the thread."""
+
+
+def caller() -> Worker:
+    """Who calls."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task or threading.current_thread()
+
+
+def _has_ended(worker: Worker) -> bool:
+    return not worker.is_alive() if isinstance(worker, threading.Thread) else worker.done()
+
 
 class Handling:
-    """The messages of one receiver that are being worked on, each by the task or the thread that it was handed to.
+    """The messages of one receiver that are being worked on, each by the task or the thread that asked for it.
 
-    Guarantees: while this process lives and reaches the broker, none of them is handed to anybody else, however long
-    the work takes and whatever loop it blocks.
+    Guarantees: while this process and the worker live and the broker is reached, none of them is handed to anybody else,
+    however long the work takes and whatever loop it blocks. What a worker leaves when it ends comes to another when its
+    lease is over.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._given: dict[int, tuple[Work, Entry]] = {}
+        # By the worker itself, not its number, which another may get when it has ended.
+        self._given: dict[Worker, list[tuple[Work, Entry]]] = {}
         self._lock = threading.Lock()
 
-    def give(self, work: Work, entry: Entry) -> None:
-        """The caller works on a message from now on."""
+    def give(self, worker: Worker, work: Work, entry: Entry) -> None:
+        """A worker works on a message from now on."""
         with self._lock:
-            self._given[_worker()] = work, entry
+            self._given.setdefault(worker, []).append((work, entry))
+        work.handed_out(entry)
         _keep(self)
 
-    def finish(self) -> tuple[Work, Entry] | None:
-        """The caller has done with what it worked on: that, or None."""
+    def take_back(self, worker: Worker, entry: Entry) -> None:
+        """It does not work on that message after all."""
         with self._lock:
-            return self._given.pop(_worker(), None)
+            left = [given for given in self._given.pop(worker, ()) if given[1] is not entry]
+            if left:
+                self._given[worker] = left
+
+    def finish(self, worker: Worker) -> list[tuple[Work, Entry]]:
+        """It has done with all that it worked on: what that is."""
+        with self._lock:
+            return self._given.pop(worker, [])
 
     def pieces(self) -> list[Piece]:
         """All that is worked on."""
         with self._lock:
-            return [work.piece(entry) for work, entry in self._given.values()]
+            for worker in [worker for worker in self._given if _has_ended(worker)]:
+                for work, entry in self._given.pop(worker):
+                    with contextlib.suppress(RuntimeError):  # its loop has ended, too
+                        work.loop.call_soon_threadsafe(work.let_go, entry)
+            return [work.piece(entry) for given in self._given.values() for work, entry in given]
 
     def forget(self) -> None:
         """Nothing is worked on any more."""
         with self._lock:
             self._given.clear()
-
-
-def _worker() -> int:
-    """Who calls: its task, or else its thread."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return id(task) if task is not None else threading.get_ident()
 
 
 class _Leases:

@@ -31,6 +31,34 @@ class RunInputMetadata(BaseModel):
     """How often it was handed out; more than once only under ``group``."""
 
 
+class _Later(RunInputMetadata):
+    """Metadata whose fields are made when one first looks: most who await a send do not.
+
+    From the first attribute on that is asked for, an instance is an ordinary RunInputMetadata. Whatever Python or
+    pydantic does with one (compare, print, copy, pickle, dump) begins with an attribute.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        given = object.__getattribute__(self, "__dict__").pop("given", None)
+        object.__setattr__(self, "__class__", RunInputMetadata)
+        if given is not None:
+            stream, entry, sender = given
+            made = metadata_of(stream, EntryId.parse(entry), sender)
+            for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+                object.__setattr__(self, part, getattr(made, part))
+        return getattr(self, name)
+
+
+def metadata_later(stream: str, entry: bytes, sender: str | None) -> RunInputMetadata:
+    """As :func:`metadata_of`, of an entry's ID as the server writes it: in a tenth of the time, unless it is looked at."""
+    later = _new(_Later)
+    _set(later, "given", (stream, entry, sender))
+    return later
+
+
+_new, _set = object.__new__, object.__setattr__
+
+
 class FlowRunInput(BaseModel):
     """A stored input of a run, in the form in which the documents hand it to ``load_from_flow_run_input``."""
 

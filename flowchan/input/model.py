@@ -19,6 +19,7 @@ from flowchan.input.receiver import InputReceiver
 from flowchan.input.receiving import HOUR, POLL, receiver_of
 from flowchan.input.sending import deliver
 from flowchan.input.stored import fetch_response, store_schema
+from flowchan.input.terms import OnInvalid
 from flowchan.input.types import class_name
 from flowchan.wire import keys
 
@@ -174,6 +175,8 @@ class RunInput(BaseModel):
         flow_run_id: UUID | str | None = None,
         group: str | None = None,
         after: str | None = None,
+        on_invalid: OnInvalid = "raise",
+        max_deliveries: int | None = None,
     ) -> InputReceiver[Self]:
         """Receive what a run is sent of this class; as :func:`receive_input`."""
         return receiver_of(
@@ -187,6 +190,8 @@ class RunInput(BaseModel):
             flow_run_id,
             group,
             after,
+            on_invalid,
+            max_deliveries,
             unwrap=False,
         )
 

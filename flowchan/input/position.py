@@ -6,18 +6,22 @@ from collections.abc import Iterable
 
 from flowchan.errors import InvalidKeyError
 from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
+_NONE: frozenset[str] = frozenset()
 
-def entries(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, frozenset[EntryId]]:
-    """The entries of each stream that excluded keys stand for; a key of no message there excludes nothing."""
+
+def exclusions(streams: Iterable[str], exclude_keys: Iterable[str] | None) -> dict[str, Excluded]:
+    """What each stream's receiver passes over; a key of no message there excludes nothing."""
     if isinstance(exclude_keys, str | bytes):
         raise TypeError(f"exclude_keys is an iterable of keys, not one {type(exclude_keys).__name__}.")
-    given = list(exclude_keys or ())
-    for key in given:
-        if not isinstance(key, str):
-            raise TypeError(f"exclude_keys is an iterable of strings; one of them is {type(key).__name__}.")
-    return {stream: keys.entries_of_message_keys(stream, given) for stream in streams}
+    given = tuple(exclude_keys or ())
+    for kind in set(map(type, given)):
+        if not issubclass(kind, str):
+            raise TypeError(f"exclude_keys is an iterable of strings; one of them is {kind.__name__}.")
+    message_keys = frozenset(given) if given else _NONE
+    return {stream: Excluded(stream, message_keys) for stream in streams}
 
 
 def cursors(streams: Iterable[str], after: str | None) -> dict[str, EntryId]:

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import functools
 import time
-import weakref
-from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, cast
 
 import anyio
 from pydantic import BaseModel, ValidationError
@@ -22,21 +20,26 @@ from flowchan.broker.work import Work
 from flowchan.context import calls_are_async
 from flowchan.dual import asked
 from flowchan.errors import BrokerUnavailable, DecodeError
-from flowchan.input import position
+from flowchan.input import invalid, position
 from flowchan.input.body import instance_of, is_made_for_a_type
-from flowchan.input.handling import Handling
+from flowchan.input.handling import Handling, Worker, caller
+from flowchan.input.terms import Terms
 from flowchan.input.types import Body
 from flowchan.settings import Settings
 from flowchan.wire import codec, keys
-from flowchan.wire.envelope import Envelope, from_fields
+from flowchan.wire.envelope import FOR_GROUP, Envelope, from_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 T_co = TypeVar("T_co", covariant=True)
 
-_REMEMBERED = 1024
+_PRODUCERS = 1024
 _AHEAD = 64
+_NOTHING: Any = object()
+
+_Burial: TypeAlias = Callable[[float | None], Coroutine[Any, Any, None]]
+"""Makes a message a dead letter; waits for so many seconds."""
 
 
 class _ClosedError(RuntimeError):
@@ -51,7 +54,8 @@ class InputReceiver(Generic[T_co]):
 
     Guarantees: oldest first; each message once; nothing is consumed, so another receiver gets the same. With a
     ``group`` the receivers of that name share the messages: each is handed to one of them, and again to another if it
-    was not acknowledged (:meth:`ack`, or the call for the next) before its process was gone for ``FLOWCHAN_LEASE``.
+    was not acknowledged (:meth:`ack`, or the call for the next) before the task, thread or process that asked for it was
+    gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
     ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
     behind it. It can be used from async and from sync code, from several tasks and threads: each message
@@ -72,26 +76,25 @@ class InputReceiver(Generic[T_co]):
         raise_timeout_error: bool,
         exclude_keys: Iterable[str] | None,
         after: str | None,
-        group: str | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self._model = model
         self._is_carrier = is_made_for_a_type(model)
         self._settings = settings
+        self._max_bytes = settings.max_message_bytes
         self._unwrap = unwrap
         self._timeout = position.seconds(timeout, "timeout")
         self._poll_interval = position.seconds(poll_interval, "poll_interval") or 0.0
         self._raise_timeout_error = raise_timeout_error
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
-        self._excluded = position.entries(self._bodies, exclude_keys)
+        self._excluded = position.exclusions(self._bodies, exclude_keys)
         self._last = position.cursors(self._bodies, after)
-        self._group = group
-        self._handling = Handling(settings) if group is not None else None
-        self._ready: deque[Entry] = deque()
+        self._terms = terms
+        self._handling = Handling(settings) if terms is not None else None
+        self._ready: list[Entry] = []
         self._bound: tuple[Broker, Subscription | Work] | None = None
-        self._release: weakref.finalize[..., Any] | None = None
-        self._seen: set[str] = set()
-        self._seen_in_order: deque[str] = deque()
-        self._waiting = 0
+        self._seen: dict[str, int] = {}
+        """The last message of each producer that was yielded: in a stream its messages bear ascending numbers."""
         self._is_closed = False
 
     # --- what users call -------------------------------------------------------------------------
@@ -107,13 +110,14 @@ class InputReceiver(Generic[T_co]):
             RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
         if calls_are_async():
-            return self._next()
-        return cast("Awaitable[T_co]", self._next_blocking())
+            return self._next() if self._handling is None else self._next_shared(self._asks(self._handling))
+        return cast("Awaitable[T_co]", self._next_here())
 
     def ack(self) -> Awaitable[None]:
-        """Under ``group``: what the calling task, or thread, was handed last is done with, and comes to nobody again.
+        """Under ``group``: what the calling task, or thread, asked for last is done with, and comes to nobody again.
 
-        Asking for the next message says the same. Awaited in async code, it ends when the broker knows.
+        Asking for the next message says the same. In async code it is on its way when the call returns, and ``await``
+        waits until the broker knows.
 
         Raises:
             RuntimeError: the receiver is of no group.
@@ -121,35 +125,48 @@ class InputReceiver(Generic[T_co]):
         handling = self._handling
         if handling is None:
             raise RuntimeError("Only a receiver with a group acknowledges what it was handed.")
-        finished = handling.finish()
+        finished = handling.finish(caller())
 
-        async def acknowledged(_: Broker) -> None:
-            if finished is not None:
-                await finished[0].acknowledge(finished[1].stream, finished[1].id)
+        async def acknowledged(broker: Broker) -> None:
+            for work, entry in finished:
+                acknowledging = work.acknowledge(entry)
+                if work.loop is not broker.loop:
+                    there = asyncio.run_coroutine_threadsafe(acknowledging, work.loop)
+                    await asyncio.wrap_future(there)
+                else:
+                    await acknowledging
 
+        if calls_are_async():  # on its way, whether it is awaited or not
+            return asyncio.ensure_future(acknowledged(broker_of_this_loop(self._settings)))
         return asked(acknowledged, self._settings)
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
+    def __anext__(self) -> Awaitable[T_co]:
+        if self._handling is None:
+            return self._next(in_loop=True)
+        # Here, not in there: who asks may be another task than the one that waits.
+        return self._step(self._asks(self._handling))
+
+    async def _step(self, asker: Worker) -> T_co:
         try:
-            return await self._next()
+            return await self._next_shared(asker)
         except (TimeoutError, _ClosedError) as end:
-            if isinstance(end, TimeoutError) and self._raise_timeout_error:
-                raise
-            raise StopAsyncIteration from None
+            if self._ends_loop(end):
+                raise StopAsyncIteration from None
+            raise
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T_co:
         try:
-            return self._next_blocking()
+            return self._next_here()
         except (TimeoutError, _ClosedError) as end:
-            if isinstance(end, TimeoutError) and self._raise_timeout_error:
-                raise
-            raise StopIteration from None
+            if self._ends_loop(end):
+                raise StopIteration from None
+            raise
 
     def close(self) -> None:
         """Free what the broker and this process hold for the receiver. It yields nothing more."""
@@ -185,55 +202,105 @@ class InputReceiver(Generic[T_co]):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    async def _next(self) -> T_co:
+    async def _next(self, *, in_loop: bool = False) -> T_co:
         broker = broker_of_this_loop(self._settings)
-        deadline = None if self._timeout is None else broker.loop.time() + self._timeout
-        timeout = self._timeout
-        self._finish(broker)
+        timeout, deadline = self._timeout, 0.0
         while True:
-            entry = self._buffered() or await self._wait(broker, timeout)
-            if self._handling is not None:
-                self._handling.give(self._work(broker), entry)
             try:
-                envelope = self._envelope(entry)
-                if envelope is not None:
-                    return self._value(entry, envelope)
-            except (DecodeError, ValidationError):
-                self._finish(broker)  # it stays in its stream, for a look at it
-                raise
-            self._finish(broker)
-            if deadline is not None:
-                timeout = max(0.0, deadline - broker.loop.time())
+                entry = self._buffered() if self._ready else self._subscription(broker).take()
+                if entry is None:
+                    if timeout is not None:
+                        # Of one call, however many messages it passes over.
+                        deadline = deadline or broker.loop.time() + timeout
+                        timeout = max(0.0, deadline - broker.loop.time())
+                    entry = await self._subscription(broker).get(timeout)
+            except (TimeoutError, BrokerUnavailable, _ClosedError) as error:
+                end = self._end_of_wait(error)
+                if in_loop and self._ends_loop(end):
+                    raise StopAsyncIteration from None
+                raise end from None
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
 
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self._finish(None)
         while True:
             entry = self._buffered()
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            if self._handling is not None and self._bound is not None:
-                self._handling.give(self._work(self._bound[0]), entry)
-            try:
-                envelope = self._envelope(entry)
-                if envelope is not None:
-                    return self._value(entry, envelope)
-            except (DecodeError, ValidationError):
-                self._finish(None)
-                raise
-            self._finish(None)
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope)
 
-    def _finish(self, broker: Broker | None) -> None:
-        """Under a group: who asks for the next message has done with the last, and so has who cannot be given it."""
-        if self._handling is None or (finished := self._handling.finish()) is None:
-            return
-        work, entry = finished
-        if broker is not None and broker.loop is work.loop:
-            work.acknowledge(entry.stream, entry.id)
+    def _next_here(self) -> T_co:
+        """The next message, in sync code."""
+        return self._next_blocking() if self._handling is None else self._next_shared_here(self._asks(self._handling))
+
+    # --- under a group ---------------------------------------------------------------------------
+
+    def _asks(self, handling: Handling) -> Worker:
+        """Who asks for the next message has done with what it was handed before."""
+        asker = caller()
+        for work, entry in handling.finish(asker):
+            _finish(work, entry)
+        return asker
+
+    async def _next_shared(self, asker: Worker) -> T_co:
+        broker = broker_of_this_loop(self._settings)
+        deadline = None if self._timeout is None else broker.loop.time() + self._timeout
+        timeout = self._timeout
+        while True:
+            entry = self._buffered() or await self._wait(broker, timeout)
+            found, burial = self._taken(asker, self._work(broker), entry)
+            if found is not _NOTHING:
+                return cast("T_co", found)
+            if deadline is not None:
+                timeout = max(0.0, deadline - broker.loop.time())
+            if burial is not None:
+                await burial(timeout)
+
+    def _next_shared_here(self, asker: Worker) -> T_co:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            entry = self._buffered()
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if entry is None or self._bound is None:
+                bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
+                continue
+            found, burial = self._taken(asker, self._work(self._bound[0]), entry)
+            if found is not _NOTHING:
+                return cast("T_co", found)
+            if burial is not None:
+                bury = burial
+                bridge.call(lambda _: bury(timeout), self._settings)  # noqa: B023 - it has ended when this returns
+
+    def _taken(self, asker: Worker, work: Work, entry: Entry) -> tuple[Any, _Burial | None]:
+        """What a message is to the one who asked: its value, or nothing, and perhaps a burial that is to be done."""
+        terms, handling = self._terms, self._handling
+        assert terms is not None  # noqa: S101 - narrows the types; the receiver has a group
+        assert handling is not None  # noqa: S101 - likewise
+        handling.give(asker, work, entry)
+        try:
+            envelope = self._envelope(entry)
+            if envelope is not None:
+                return self._value(entry, envelope), None
+        except (DecodeError, ValidationError) as error:
+            handling.take_back(asker, entry)
+            if terms.on_invalid == "raise":
+                _finish(work, entry)  # it stays in its stream, for a look at it
+                raise
+            why = invalid.told(error, self._model)
+            if terms.on_invalid == "dead-letter":
+                invalid.log(entry.stream, entry.id, terms.group, "is a dead letter", why)
+                return _NOTHING, functools.partial(work.bury, entry, invalid.reason_of(error), why)
+            invalid.log(entry.stream, entry.id, terms.group, "was skipped", why)
         else:
-            work.loop.call_soon_threadsafe(work.acknowledge, entry.stream, entry.id)
+            handling.take_back(asker, entry)
+        _finish(work, entry)
+        return _NOTHING, None
 
     def _work(self, broker: Broker) -> Work:
         work = self._subscription(broker)
@@ -244,27 +311,29 @@ class InputReceiver(Generic[T_co]):
         # Into the buffer rather than back to the caller: if the caller is interrupted, nothing is lost.
         if self._ready:
             return  # another thread has filled it on the way here
+        subscription = self._subscription(broker)
         self._ready.append(await self._wait(broker, timeout))
-        if not self._waiting:  # else the rest is for those who wait
-            self._ready.extend(self._subscription(broker).take_ready(_AHEAD))
+        if not subscription.is_waited_for:  # else the rest is for those who wait
+            self._ready.extend(subscription.take_ready(_AHEAD))
 
     def _buffered(self) -> Entry | None:
         if self._ready:
             with contextlib.suppress(IndexError):  # another thread was quicker
-                return self._ready.popleft()
+                return self._ready.pop(0)
         return None
 
     async def _wait(self, broker: Broker, timeout: float | None) -> Entry:  # noqa: ASYNC109 - likewise
-        subscription = self._subscription(broker)
-        self._waiting += 1
         try:
-            return await subscription.get(timeout)
-        except BrokerUnavailable:
-            if self._is_closed:
-                raise _ClosedError from None
-            raise
-        finally:
-            self._waiting -= 1
+            return await self._subscription(broker).get(timeout)
+        except BrokerUnavailable as error:
+            raise self._end_of_wait(error) from None
+
+    def _end_of_wait(self, error: Exception) -> Exception:
+        return _ClosedError() if self._is_closed and isinstance(error, BrokerUnavailable) else error
+
+    def _ends_loop(self, end: Exception) -> bool:
+        """Whether a loop just ends; else it raises."""
+        return isinstance(end, _ClosedError) or (isinstance(end, TimeoutError) and not self._raise_timeout_error)
 
     def _subscription(self, broker: Broker) -> Subscription | Work:
         bound = self._bound
@@ -272,26 +341,28 @@ class InputReceiver(Generic[T_co]):
             return bound[1]
         if self._is_closed:
             raise _ClosedError
-        if self._waiting:
+        if bound is not None and bound[1].is_waited_for:
             raise RuntimeError("The receiver is waited for on another event loop. Make one for each loop.")
         self._unbind()
         last = dict(self._last)
         for entry in self._ready:
             last[entry.stream] = entry.id
         subscription: Subscription | Work
-        if self._group is None:
+        if self._terms is None:
             subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
         else:
-            subscription = broker.work(last, self._group, self._poll_interval)
+            subscription = broker.work(last, self._terms.group, self._poll_interval, self._terms.max_deliveries)
         self._bound = broker, subscription
-        self._release = weakref.finalize(self, _free, broker, subscription)
-        self._release.atexit = False  # the loop's own end frees it
         return subscription
 
     def _unbind(self) -> None:
-        self._bound = None
-        if self._release is not None:
-            self._release()
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            _free(*bound)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it was never made, for an argument was wrong
+            self._unbind()
 
     # --- from entry to value ---------------------------------------------------------------------
 
@@ -302,20 +373,24 @@ class InputReceiver(Generic[T_co]):
             envelope = from_fields(entry.fields)
         except DecodeError as error:
             raise _keyed(error, entry) from None
-        if self._group is not None:
+        if self._terms is not None:
             # What comes again comes so because nobody has acknowledged it.
-            return None if entry.id in self._excluded[entry.stream] else envelope
-        if envelope.message_id in self._seen:
+            is_ours = envelope.headers.get(FOR_GROUP, self._terms.group) == self._terms.group
+            return envelope if is_ours and entry.id not in self._excluded[entry.stream] else None
+        producer, _, counter = envelope.message_id.partition("-")
+        number = int(counter, 16)
+        if len(self._bodies) > 1:
+            producer += entry.stream
+        if number <= self._seen.get(producer, 0) or FOR_GROUP in envelope.headers:
             return None
-        self._seen.add(envelope.message_id)
-        self._seen_in_order.append(envelope.message_id)
-        if len(self._seen_in_order) > _REMEMBERED:
-            self._seen.discard(self._seen_in_order.popleft())
+        if len(self._seen) >= _PRODUCERS and producer not in self._seen:
+            del self._seen[next(iter(self._seen))]
+        self._seen[producer] = number
         return envelope
 
     def _value(self, entry: Entry, envelope: Envelope) -> T_co:
         try:
-            body = codec.decode(envelope.body, max_bytes=self._settings.max_message_bytes)
+            body = codec.decode(envelope.body, max_bytes=self._max_bytes)
         except DecodeError as error:
             raise _keyed(error, entry) from None
         instance = self._instance(entry.stream, body)
@@ -338,6 +413,15 @@ class InputReceiver(Generic[T_co]):
                         return instance_of(self._model, {"value": body})
                     raise
         return instance_of(self._model, body)
+
+
+def _finish(work: Work, entry: Entry) -> None:
+    """Acknowledge a message, from whatever thread; nobody waits for that."""
+    if bridge.loop_of_this_thread() is work.loop:
+        work.finish(entry)
+        return
+    with contextlib.suppress(RuntimeError):  # the loop ended: it comes again
+        work.loop.call_soon_threadsafe(work.finish, entry)
 
 
 async def _answered(broker: Broker) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from flowchan.context import run_or_current
 from flowchan.input.receiver import InputReceiver
+from flowchan.input.terms import OnInvalid, terms_of
 from flowchan.input.types import Body, members
 from flowchan.settings import current_settings
 from flowchan.wire import keys
@@ -33,15 +34,14 @@ def receiver_of(
     flow_run_id: UUID | str | None,
     group: str | None,
     after: str | None,
+    on_invalid: OnInvalid,
+    max_deliveries: int | None,
     *,
     unwrap: bool,
 ) -> K:
     """A receiver of a kind, for what a model carries; ``unwrap`` has it yield the ``value`` in it."""
     run = run_or_current(flow_run_id)
-    if group is not None:
-        keys.group_name(group)
-        if after is not None:
-            raise ValueError("A group has a position of its own, in the broker: leave after out.")
+    terms = terms_of(group, after, on_invalid, max_deliveries)
     channels: Mapping[str, Body | None]
     if key_prefix is not None:
         channels = {keys.channel_name(key_prefix): None}
@@ -58,5 +58,5 @@ def receiver_of(
         raise_timeout_error=raise_timeout_error,
         exclude_keys=exclude_keys,
         after=after,
-        group=group,
+        terms=terms,
     )

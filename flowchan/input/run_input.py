@@ -22,12 +22,14 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from flowchan.input.automatic import AutomaticRunInput, run_input_subclass_from_type
+from flowchan.input.dead_letters import DeadLetter, read_dead_letters
 from flowchan.input.keyset import Keyset, keyset_from_base_key, keyset_from_paused_state
 from flowchan.input.metadata import FlowRunInput, RunInputMetadata
 from flowchan.input.model import RunInput
 from flowchan.input.receiver import InputReceiver
 from flowchan.input.receiving import HOUR, POLL, receiver_of
 from flowchan.input.sending import deliver
+from flowchan.input.terms import OnInvalid
 from flowchan.input.types import unwraps
 
 T = TypeVar("T")
@@ -80,6 +82,8 @@ def receive_input(  # type: ignore[overload-overlap] # a model is a T, too: the 
     with_metadata: bool = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[M]: ...
 
 
@@ -96,6 +100,8 @@ def receive_input(
     with_metadata: Literal[True],
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[AutomaticRunInput[T]]: ...
 
 
@@ -111,6 +117,8 @@ def receive_input(
     with_metadata: Literal[False] = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[T]: ...
 
 
@@ -126,6 +134,8 @@ def receive_input(
     with_metadata: bool = ...,
     group: str | None = ...,
     after: str | None = ...,
+    on_invalid: OnInvalid = ...,
+    max_deliveries: int | None = ...,
 ) -> InputReceiver[Any]: ...
 
 
@@ -140,6 +150,8 @@ def receive_input(
     with_metadata: bool = False,
     group: str | None = None,
     after: str | None = None,
+    on_invalid: OnInvalid = "raise",
+    max_deliveries: int | None = None,
 ) -> InputReceiver[Any]:
     """Receive what a run is sent of one type: all messages from the first, then each as it comes.
 
@@ -162,12 +174,18 @@ def receive_input(
             ``ack()``; one whose receiver died comes to another, and ``metadata.delivery_count`` says how often.
         after: the key of the message behind which to begin. Across the channels of a union, another message of
             the same millisecond may come again.
+        on_invalid: under ``group``, what becomes of a message that does not fit the type or cannot be read.
+            ``"raise"``: it is raised, once, and acknowledged. ``"skip"``: it is acknowledged, and a warning says so in
+            the log. ``"dead-letter"``: it becomes a dead letter (:func:`read_dead_letters`). With the last two the wait
+            goes on, within the same ``timeout``.
+        max_deliveries: under ``group``, how often a message is handed out at most. One that was, and was never
+            acknowledged, becomes a dead letter. None: no limit.
 
     Raises:
         MissingRunError: no run was named, and the caller is in none.
         InvalidKeyError: a name or key can be none.
         TypeError: the channel cannot be derived from the type; give ``key_prefix``.
-        ValueError: ``after`` with a ``group``.
+        ValueError: ``after`` with a ``group``; ``on_invalid`` or ``max_deliveries`` without one.
     """
     return receiver_of(
         InputReceiver,
@@ -180,12 +198,15 @@ def receive_input(
         flow_run_id,
         group,
         after,
+        on_invalid,
+        max_deliveries,
         unwrap=unwraps(input_type) and not with_metadata,
     )
 
 
 __all__ = [
     "AutomaticRunInput",
+    "DeadLetter",
     "FlowRunInput",
     "InputReceiver",
     "Keyset",
@@ -193,6 +214,7 @@ __all__ = [
     "RunInputMetadata",
     "keyset_from_base_key",
     "keyset_from_paused_state",
+    "read_dead_letters",
     "receive_input",
     "run_input_subclass_from_type",
     "send_input",

@@ -14,7 +14,7 @@ from flowchan.broker.sent import Sent, log_failure
 from flowchan.context import calls_are_async, current_run
 from flowchan.errors import InvalidKeyError
 from flowchan.input.body import body_of_value, fingerprint, is_made_for_a_type
-from flowchan.input.metadata import RunInputMetadata, metadata_of
+from flowchan.input.metadata import RunInputMetadata, metadata_later
 from flowchan.input.types import channel_of
 from flowchan.settings import Settings, current_settings
 from flowchan.wire import keys
@@ -37,10 +37,22 @@ class Sending(Coroutine[Any, Any, RunInputMetadata]):
 
     def __await__(self) -> Generator[Any, Any, RunInputMetadata]:
         sent = self._sent
-        if not sent.future.done():
-            yield from _end_of(sent.future)
+        if not sent.is_over:
+            yield from sent.over()
+        return self.result()
+
+    def over(self) -> asyncio.Future[None]:
+        """A future that is done when it is known what became of the send."""
+        return self._sent.over()
+
+    def result(self) -> RunInputMetadata:
+        """What became of it: the metadata of what was stored, or the error."""
+        sent = self._sent
         self._is_told = True
-        return metadata_of(sent.stream, sent.future.result(), self._sender)
+        if sent.entry is None:
+            assert sent.error is not None  # noqa: S101 - that is how else it can be over
+            raise sent.error
+        return metadata_later(sent.destination.stream, sent.entry, self._sender)
 
     def send(self, value: Any) -> Any:
         """Go on, as a coroutine does."""
@@ -72,18 +84,6 @@ def _can_be_idempotency_key(value: Any) -> bool:
     with contextlib.suppress(UnicodeEncodeError):  # half of a surrogate pair is no character
         return isinstance(value, str) and bool(value.encode()) and len(value) <= 256
     return False
-
-
-def _end_of(future: asyncio.Future[Any]) -> asyncio.Future[None]:
-    """A future of the caller's own: a task that is cancelled cancels what it waits for, and the send goes on."""
-    end: asyncio.Future[None] = future.get_loop().create_future()
-
-    def wake(_: asyncio.Future[Any]) -> None:
-        if not end.done():
-            end.set_result(None)
-
-    future.add_done_callback(wake)
-    return end
 
 
 def deliver(
@@ -120,4 +120,14 @@ def deliver(
     def send(broker: Broker) -> Sending:
         return Sending(broker.outbox.send(stream, sender, schema, {}, body, once), sender)
 
-    return send(broker_of_this_loop(settings)) if calls_are_async() else bridge.call(send, settings)
+    if calls_are_async():
+        return send(broker_of_this_loop(settings))
+    sending: list[Sending] = []
+
+    def send_and_wait(broker: Broker) -> asyncio.Future[None]:
+        # A future, not the coroutine: that would have a task made of it, and a thread waits for each step.
+        sending.append(send(broker))
+        return sending[0].over()
+
+    bridge.call(send_and_wait, settings)
+    return sending[0].result()

@@ -10,6 +10,7 @@ from flowchan.broker.broker import Broker
 from flowchan.broker.source import Source
 from flowchan.errors import BrokerError
 from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Requests:
                 place = Place((deployment, tag))
                 stream = keys.requests(broker.settings.namespace, tag, deployment)
                 heard = functools.partial(self._heard, place)
-                self._sources[place] = Source(broker.hub, stream, keys.FIRST, (), _POLL, heard)
+                self._sources[place] = Source(broker.hub, stream, keys.FIRST, Excluded(stream), _POLL, heard)
 
     def listen(self) -> None:
         """Begin to hear of requests."""

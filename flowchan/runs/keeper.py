@@ -15,6 +15,7 @@ from flowchan.broker.source import Source
 from flowchan.errors import FlowchanError
 from flowchan.settings import Settings
 from flowchan.wire import keys
+from flowchan.wire.excluded import Excluded
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Keeper:
         if self._runs and self._source is None:
             broker = broker_of_this_loop(self._settings)
             stream = keys.control(self._settings.namespace, self.holder)
-            self._source = Source(broker.hub, stream, keys.FIRST, (), _POLL, self._heard)
+            self._source = Source(broker.hub, stream, keys.FIRST, Excluded(stream), _POLL, self._heard)
             self._source.listen()
 
     def _heard(self) -> None:

@@ -15,6 +15,7 @@ from flowchan.errors import FlowPauseTimeout, IllegalTransition, NotPausedError,
 from flowchan.run import FlowRun, run_of_key
 from flowchan.states import FOLLOWS, State, StateType
 from flowchan.wire import codec, keys
+from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 YEAR = 365 * 24 * 3600.0
@@ -162,7 +163,9 @@ class Following:
 
     def __init__(self, broker: Broker, run: UUID | str, after: EntryId, poll_interval: float = _POLL) -> None:
         stream = keys.states(broker.settings.namespace, keys.run_id(run))
-        self._subscription = broker.hub.subscribe({stream: after}, excluded={stream: ()}, poll_interval=poll_interval)
+        self._subscription = broker.hub.subscribe(
+            {stream: after}, excluded={stream: Excluded(stream)}, poll_interval=poll_interval
+        )
 
     async def next(self, timeout: float | None) -> tuple[State, EntryId]:  # noqa: ASYNC109 - as Subscription.get
         """The next state.

@@ -13,8 +13,13 @@ VERSION = 1
 """The version of the format, which every entry bears. A reader refuses newer ones."""
 
 _VERSION = b"%d" % VERSION
+FOR_GROUP = "flowchan.group"
+"""The header of a message that was sent again for one group alone; whoever else reads it passes over it."""
+
 _HEADER = b"h."
 _USUAL = [b"v", b"id", b"from", b"seq", b"schema", b"body"]
+FOR_GROUP_FIELD = _HEADER + FOR_GROUP.encode()
+"""The field of an entry that is that header."""
 _USUAL_LENGTH = 2 * len(_USUAL)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _is_message_id = re.compile(rb"[0-9a-f]{16}-[0-9a-f]{1,16}").fullmatch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import re
 import sys
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -23,6 +22,7 @@ SLOTS = 16_384
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 _LARGEST = 2**64 - 1
+_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
@@ -155,6 +155,7 @@ def sender_of_run(run: str) -> str:
     return SENDER_PREFIX + run
 
 
+@lru_cache(maxsize=16_384)
 def run_of_sender(sender: str | None) -> str | None:
     """The run that a sender names, or None where it names none (checked, for it is the client's word)."""
     if sender is None or not sender.startswith(SENDER_PREFIX):
@@ -231,6 +232,27 @@ def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
 
 
+def dead_letters(namespace: str, run: str, channel: str, group: str) -> str:
+    """The stream of those messages of a channel that a group is not handed any more."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead:{group}:{channel}"
+
+
+def dead_letter_streams(namespace: str, run: str) -> str:
+    """The set of ``<group>:<channel>``: which streams of dead letters a run has."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead"
+
+
+def resent(dead_stream: str, entry: EntryId) -> str:
+    """The marker that a dead letter was sent again."""
+    return f"{dead_stream}:@resent:{entry}"
+
+
+def dead_letter_key(dead_stream: str, entry: EntryId) -> str:
+    """The key by which a dead letter is known to users. No message has the same."""
+    channel = dead_stream.rpartition(":")[2]
+    return f"{channel}-{entry[0]}-{entry[1]}-{checksum(dead_stream)}"
+
+
 def json_block(namespace: str, name: str) -> str:
     """The text of a block, which belongs to no run.
 
@@ -258,25 +280,28 @@ def message_key(stream_key: str, entry: EntryId) -> str:
     It holds its place in the stream, so that a replay can begin behind it, and a checksum of the stream,
     so that no message of another run or channel has the same.
     """
-    return f"{address(stream_key).channel}-{entry[0]}-{entry[1]}-{_checksum(stream_key)}"
+    before, behind = around_entry(stream_key)
+    return f"{before}{entry[0]}-{entry[1]}{behind}"
+
+
+@lru_cache(maxsize=16_384)
+def around_entry(stream_key: str) -> tuple[str, str]:
+    """What the keys of a stream's messages begin with, and what they end with."""
+    return f"{address(stream_key).channel}-", f"-{checksum(stream_key)}"
 
 
 def entry_of_message_key(stream_key: str, key: str) -> EntryId | None:
     """The place of a message in a stream, or None where the key is of no message of this stream."""
-    return next(iter(entries_of_message_keys(stream_key, (key,))), None)
-
-
-def entries_of_message_keys(stream_key: str, message_keys: Iterable[str]) -> frozenset[EntryId]:
-    """The places of messages in a stream. A key of no message of this stream has none."""
-    channel, checksum = re.escape(address(stream_key).channel), _checksum(stream_key)
-    match = re.compile(rf"{channel}-([0-9]{{1,20}})-([0-9]{{1,20}})-{checksum}").fullmatch
-    entries = (EntryId(int(found[1]), int(found[2])) for found in map(match, message_keys) if found)
+    before, behind = around_entry(stream_key)
+    found = _ENTRY.fullmatch(key.removeprefix(before).removesuffix(behind))
+    entry = EntryId(int(found[1]), int(found[2])) if found else FIRST
     # The server refuses larger numbers, and such a key is of no message.
-    return frozenset(entry for entry in entries if max(entry) <= _LARGEST)
+    return entry if max(entry) <= _LARGEST and message_key(stream_key, entry) == key else None
 
 
 @lru_cache(maxsize=16_384)
-def _checksum(stream_key: str) -> str:
+def checksum(stream_key: str) -> str:
+    """What tells a stream in the keys of its messages."""
     return f"{binascii.crc32(stream_key.encode()):08x}"
 
 

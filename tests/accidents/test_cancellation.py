@@ -162,14 +162,13 @@ async def test_a_wait_with_somebody_elses_time_limit_misses_and_repeats_nothing(
     got: list[int] = []
     cut_short = 0
     async with receiver() as mine, numbers_sent(got) as enough:
-        for _ in range(TIMES // 8):
+        while cut_short < TIMES // 100:
             try:
                 await limited(mine, got, max(0, chance.uniform(-LONGEST, LONGEST)))
             except TimeoutError:
                 cut_short += 1
         count = await enough()
         assert await up_to_the_end(mine, got) == expected(count)
-    assert cut_short > TIMES / 200
 
 
 @pytest.mark.parametrize("excluded", [0, 20, 1000])

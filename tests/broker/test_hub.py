@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import redis
 
 from flowchan import receive_input, send_input, sync
 from flowchan.broker import broker as broker_of
+from flowchan.broker.lane import width
 from flowchan.broker.subscription import Subscription
 from flowchan.errors import BrokerRefused
 from tests.conftest import connections
@@ -68,7 +70,7 @@ async def waiting(receiver: Receiver, streams: Streams) -> AsyncIterator[asyncio
 # --- lanes ---------------------------------------------------------------------------------------------
 
 
-async def test_sixty_four_streams_share_a_connection(client: redis.Redis, streams: Streams) -> None:
+async def test_many_streams_share_a_connection(client: redis.Redis, streams: Streams) -> None:
     receivers = [receiver(f"r{i}") for i in range(200)]
     async with anyio.create_task_group() as tasks:
         found: list[int] = []
@@ -78,12 +80,17 @@ async def test_sixty_four_streams_share_a_connection(client: redis.Redis, stream
 
         for each in receivers:
             tasks.start_soon(wait, each)
-        await eventually_async(lambda: streams.groups() == 200 and len(reading(client)) == 4)
-        assert len(connections(client)) <= 4 + 2
+        await eventually_async(lambda: streams.groups() == 200 and len(reading(client)) == 13)
+        assert len(connections(client)) <= 13 + 2
         for i in range(200):
             await send(i, f"r{i}")
     assert sorted(found) == list(range(200))
-    assert len(connections(client)) <= 4 + 2
+    assert len(connections(client)) <= 13 + 2
+
+
+@pytest.mark.parametrize("streams, lanes", [(1, 1), (200, 13), (500, 17), (1000, 25), (10_000, 250), (100_000, 250)])
+def test_lanes_are_narrow_where_there_are_few_and_no_more_than_a_server_likes(streams: int, lanes: int) -> None:
+    assert math.ceil(streams / width(streams)) == lanes
 
 
 async def test_a_receiver_that_joins_a_read_under_way_does_not_wait_for_its_end(streams: Streams) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,12 +123,13 @@ async def test_every_stream_gets_a_time_to_live_with_every_send(
     await sent(1)
     key = streams.key("r")
     assert 990_000 < client.pttl(key) <= 1_000_000
+    # When the same stream is spoken to again and again it is not at once, but soon.
     client.pexpire(key, 5000)
     await sent(2)
-    assert 990_000 < client.pttl(key) <= 1_000_000
+    await eventually_async(lambda: 990_000 < client.pttl(key) <= 1_000_000)
     client.delete(key)
     await sent(3)
-    assert 990_000 < client.pttl(key) <= 1_000_000
+    await eventually_async(lambda: 990_000 < client.pttl(key) <= 1_000_000)
 
 
 async def test_the_marker_of_an_idempotent_send_has_a_time_to_live(streams: Streams, client: redis.Redis) -> None:
@@ -322,11 +324,11 @@ async def test_five_hundred_cut_connections_store_every_send_once(
 ) -> None:
     proxy = make_proxy(shared_server.socket)
     await sent(-1)
-    hit: set[int] = set()
+    hit: set[bytes] = set()
 
     def decide(data: bytes) -> Fate:
         # Each send once: the second try goes through.
-        if b"XADD" in data and data.count(b"XADD") and (marker := hash(data)) not in hit:
+        if b"XADD" in data and (marker := re.findall(rb"[0-9a-f]{16}-[0-9a-f]+", data)[0]) not in hit:
             hit.add(marker)
             return fate
         return Fate.PASS

@@ -46,7 +46,7 @@ def test_ten_thousand_receivers_in_one_process_share_few_connections_and_all_get
         def all_wait() -> bool:
             reading = [each for each in connections(client) if each["cmd"] == "xreadgroup"]
             created = client.info("commandstats").get("cmdstat_xgroup|create", {"calls": 0})["calls"]
-            return len(reading) == 157 and created >= 10_000
+            return len(reading) == 250 and created >= 10_000
 
         eventually(all_wait, "the wait of all", 60)
         program.stdin.write("go\n")

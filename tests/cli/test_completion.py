@@ -20,7 +20,10 @@ echo "${{COMPREPLY[@]}}"
 
 @pytest.mark.parametrize(
     "words,some",
-    [("flowchan", {"broker", "demo", "doctor"}), ("flowchan broker", {"path", "start", "status", "stop"})],
+    [
+        ("flowchan", {"broker", "dead-letters", "demo", "doctor"}),
+        ("flowchan broker", {"path", "start", "status", "stop"}),
+    ],
 )
 def test_bash_completes_commands(words: str, some: set[str]) -> None:
     script = run(*FLOWCHAN, "completion", "bash")

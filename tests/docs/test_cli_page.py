@@ -10,10 +10,15 @@ import pytest
 from cyclopts import App
 from rich.console import Console
 
+from flowchan import sync
+from flowchan.broker.dead_letters import Letter
 from flowchan.cli import told
 from flowchan.cli.app import app
+from flowchan.cli.dead_letters import as_dict
 from flowchan.run import FlowRun
+from flowchan.settings import Settings
 from flowchan.states import Running
+from flowchan.wire.keys import EntryId
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SECTIONS = dict(re.findall(r"^###? (flowchan .*)\n\n((?:(?!^##).*\n)+)", PAGE, re.MULTILINE))
@@ -64,3 +69,9 @@ def test_the_fields_of_a_run_are_on_the_page() -> None:
         assert f"`{field}`" in SECTIONS["flowchan runs"]
     for field in told.state_as_dict(Running()):
         assert f"`{field}`" in SECTIONS["flowchan show"]
+
+
+def test_the_fields_of_a_dead_letter_are_on_the_page() -> None:
+    letter = Letter("r", "numbers", "shop", EntryId(1, 0), "invalid", "key", 1, "", [])
+    for field in as_dict(sync.DeadLetter(letter, Settings())):
+        assert f"`{field}`" in SECTIONS["flowchan dead-letters"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowchan import resume_flow_run
+from flowchan.input import read_dead_letters
 from tests.support.runs import seen_sync
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,14 @@ async def test_the_guides_samples_run_in_the_order_of_the_page() -> None:
     assert names["first"] == "andrew"
     assert names["name"].value == "andrew"  # type: ignore[attr-defined]
     assert names["shirt"] == "large red"
+
+
+@pytest.mark.anyio
+async def test_the_samples_on_groups_do_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names = await run_in_order("docs/groups.md")
+    assert [names["first"], names["second"], names["third"], names["got"]] == [0, 1, 2, []]
+    assert capsys.readouterr().out.startswith("invalid 1 value: Input should be a valid integer")
+    assert await read_dead_letters("orders") == []
 
 
 @pytest.mark.anyio

@@ -11,49 +11,17 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import ValidationError
 
-from flowchan import RunInput, open_run, receive_input, send_input, sync
-from flowchan.errors import DecodeError, InvalidKeyError
-from flowchan.input import InputReceiver
+from flowchan import open_run, receive_input, send_input, sync
+from flowchan.errors import InvalidKeyError
 from tests.support import programs
+from tests.support.groups import LEASE, all_of, consumers, idle, pending, receiver, send
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.anyio
-
-LEASE = 1.0
-
-
-class Order(RunInput):
-    number: int
-
-
-def send(*values: object) -> None:
-    for value in values:
-        sync.send_input(value, "r", key_prefix=CHANNEL)
-
-
-def receiver(group: str = "shop", timeout: float | None = 0, **options: Any) -> InputReceiver[int]:
-    options = {"key_prefix": CHANNEL, "flow_run_id": "r", "raise_timeout_error": False, **options}
-    return receive_input(int, group=group, timeout=timeout, **options)
-
-
-async def all_of(mine: InputReceiver[int]) -> list[int]:
-    return [value async for value in mine]
-
-
-def pending(streams: Streams, group: str = "shop") -> int:
-    found: Any = streams.client.xpending(streams.key("r"), group)
-    return int(found["pending"])
-
-
-@pytest.fixture
-def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWCHAN_LEASE", str(LEASE))
-
 
 # --- sharing --------------------------------------------------------------------------------------------
 
@@ -177,16 +145,11 @@ async def test_what_was_not_acknowledged_comes_again_when_its_receiver_is_closed
 
     with pytest.raises(ZeroDivisionError):
         await works_badly()
-    await eventually_async(lambda: _idle(streams) > 10_000)
+    await eventually_async(lambda: idle(streams) > 10_000)
 
     again: Any = receiver(with_metadata=True)
     got = [(message.value, message.metadata.delivery_count) async for message in again]
     assert sorted(got) == [(1, 2), (2, 1)]
-
-
-def _idle(streams: Streams) -> int:
-    found: Any = streams.client.xpending_range(streams.key("r"), "shop", "-", "+", 10)
-    return max((each["time_since_delivered"] for each in found), default=0)
 
 
 def test_without_a_group_there_is_nothing_to_acknowledge() -> None:
@@ -235,7 +198,7 @@ async def test_a_message_is_its_worker_s_however_long_the_work_blocks_its_loop(s
     send(1)
     async with receiver(timeout=20) as mine:
         await mine.next()
-        other = receiver(timeout=3 * LEASE, raise_timeout_error=True)
+        other = receiver(timeout=3.5 * LEASE, raise_timeout_error=True)
         outcome: list[BaseException] = []
 
         def wait_for_it() -> None:
@@ -261,38 +224,13 @@ async def test_consumers_of_the_dead_do_not_gather(streams: Streams, monkeypatch
     for _ in range(3):
         assert await all_of(receiver()) in ([1], [])
 
-    def consumers() -> int:
-        found: Any = streams.client.xinfo_consumers(streams.key("r"), "shop")
-        return len(found)
-
     async with receiver(timeout=20) as mine:
         waiting = asyncio.ensure_future(mine.next())
-        await eventually_async(lambda: consumers() <= 2)
+        await eventually_async(lambda: len(consumers(streams)) <= 2)
         waiting.cancel()
 
 
 # --- what cannot be had ---------------------------------------------------------------------------------
-
-
-async def test_a_message_that_does_not_fit_is_told_once_and_done_with(streams: Streams) -> None:
-    send("no number", 2)
-    async with receiver() as mine:
-        with pytest.raises(ValidationError):
-            await mine.next()
-        assert await mine.next() == 2
-        await mine.ack()
-        await eventually_async(lambda: pending(streams) == 0)
-
-    assert streams.length("r") == 2, "it can still be looked at"
-
-
-async def test_a_message_that_cannot_be_read_is_told_once_and_done_with(streams: Streams) -> None:
-    streams.client.xadd(streams.key("r"), {"v": "1"})
-    send(2)
-    async with receiver() as mine:
-        with pytest.raises(DecodeError):
-            await mine.next()
-        assert await mine.next() == 2
 
 
 def test_a_group_that_can_be_none_is_told() -> None:

@@ -25,7 +25,7 @@ from flowchan.errors import BrokerUnavailable, InvalidKeyError, MissingRunError
 from flowchan.input import AutomaticRunInput, InputReceiver
 from tests.support import loops
 from tests.support.server import Server
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually, eventually_async, waiters
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ def now(kind: Any = int, **options: Any) -> InputReceiver[Any]:
 async def waiting(receiver: InputReceiver[T]) -> AsyncIterator[asyncio.Task[T]]:
     """A task that waits for the receiver's next message by now."""
     task = asyncio.ensure_future(_next(receiver))
-    await eventually_async(lambda: receiver._waiting)
+    await eventually_async(lambda: waiters(receiver))
     try:
         yield task
     finally:
@@ -331,7 +331,7 @@ async def test_what_came_while_the_loop_was_blocked_is_there_afterwards() -> Non
 async def test_two_concurrent_next_give_two_different_messages() -> None:
     receiver = numbers()
     both = asyncio.gather(receiver.next(), receiver.next())
-    await eventually_async(lambda: receiver._waiting == 2)
+    await eventually_async(lambda: waiters(receiver) == 2)
     await send(1, 2)
 
     assert await both == [1, 2]
@@ -340,7 +340,7 @@ async def test_two_concurrent_next_give_two_different_messages() -> None:
 async def test_many_that_wait_on_one_receiver_share_its_messages_in_order() -> None:
     receiver = numbers()
     tasks = [asyncio.ensure_future(_next(receiver)) for _ in range(50)]
-    await eventually_async(lambda: receiver._waiting == 50)
+    await eventually_async(lambda: waiters(receiver) == 50)
     for number in range(50):
         send_input(number, RUN)
 
@@ -424,7 +424,7 @@ def test_a_thread_that_waits_is_not_kept_waiting_by_one_that_works_on_its_messag
         for _ in range(10):
             # Each takes one message and no more, as one that works on it does.
             taken = [threads.submit(receiver.next) for _ in range(4)]
-            eventually(lambda: receiver._waiting == 4)
+            eventually(lambda: waiters(receiver) == 4)
             asyncio.run(send_at_once())
             assert sorted(each.result(20) for each in taken) == list(range(4))
 
@@ -499,7 +499,7 @@ def test_a_closed_receiver_yields_nothing_more_in_synchronous_code() -> None:
 async def test_who_waits_when_a_receiver_is_closed_leaves_the_loop() -> None:
     receiver = numbers()
     task = asyncio.ensure_future(there(receiver))
-    await eventually_async(lambda: receiver._waiting)
+    await eventually_async(lambda: waiters(receiver))
 
     receiver.close()
 
@@ -518,7 +518,7 @@ def test_a_thread_that_waits_when_a_receiver_is_closed_leaves_the_loop() -> None
     receiver = sync.receive_input(int, flow_run_id=RUN, timeout=30)
     with ThreadPoolExecutor(1) as thread:
         numbers_of_it = thread.submit(list, receiver)
-        eventually(lambda: receiver._waiting)
+        eventually(lambda: waiters(receiver))
         receiver.close()
 
         assert numbers_of_it.result(20) == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
+
+from flowchan.broker.subscription import Subscription
+from flowchan.input import InputReceiver
 
 T = TypeVar("T")
 
@@ -29,3 +32,9 @@ async def eventually_async(look: Callable[[], T], what: str = "it", seconds: flo
         assert time.monotonic() < deadline, f"{what} did not happen in time"
         await anyio.sleep(0.005)
     return found
+
+
+def waiters(receiver: InputReceiver[Any]) -> int:
+    """How many wait for a receiver's next message."""
+    bound = receiver._bound
+    return len(bound[1]._waiters) if bound is not None and isinstance(bound[1], Subscription) else 0

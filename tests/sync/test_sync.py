@@ -17,7 +17,7 @@ from flowchan.errors import BrokerUnavailable
 from flowchan.input import RunInputMetadata
 from tests.support import programs
 from tests.support.server import Server
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, waiters
 
 RUN = "run"
 
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_a_wait_and_loses_nothing() -> None:
     receiver = sync.receive_input(str, flow_run_id=RUN, timeout=30)
 
     def interrupt() -> None:
-        eventually(lambda: receiver._waiting)
+        eventually(lambda: waiters(receiver))
         os.kill(os.getpid(), signal.SIGINT)
 
     for number in range(5):

@@ -28,11 +28,13 @@ from flowchan.context import FlowRun, get_run_context
 from flowchan.flow_runs import cancel_flow_run, wait_for_flow_run
 from flowchan.input import (
     AutomaticRunInput,
+    DeadLetter,
     FlowRunInput,
     InputReceiver,
     Keyset,
     RunInputMetadata,
     keyset_from_base_key,
+    read_dead_letters,
     run_input_subclass_from_type,
 )
 from flowchan.states import State
@@ -122,6 +124,26 @@ async def receiving_optional_types() -> tuple[str | None, int | str]:
     name = await receive_input(str | None).next()
     number: int | str = await receive_input(int | str).next()
     return name, number
+
+
+async def receiving_with_a_group(channels: Channels) -> None:
+    receiver = receive_input(int, group="shop", on_invalid="dead-letter", max_deliveries=5)
+    assert_type(receiver, InputReceiver[int])
+    await receiver.ack()
+    assert_type(await receive_input(User, group="shop", on_invalid="skip").next(), User)
+    assert_type(
+        await receive_input(str, with_metadata=True, group="shop", max_deliveries=None).next(), AutomaticRunInput[str]
+    )
+    assert_type(await NumberData.receive(group="shop", on_invalid="raise", max_deliveries=1).next(), NumberData)
+    assert_type(await Name.receive(group="shop", on_invalid="skip", max_deliveries=1).next(), str)
+    assert_type(await channels.receive_input(str, group="shop", on_invalid="skip").next(), str)
+    receive_input(str, group="shop", on_invalid="ignore")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+    letters = await read_dead_letters("run", key_prefix="numbers", group="shop")
+    assert_type(letters, list[DeadLetter])
+    assert_type(await letters[0].resend(), RunInputMetadata)
+    await letters[0].discard()
+    assert_type(letters[0].died_at, datetime)
+    assert_type(await channels.read_dead_letters("run"), list[DeadLetter])
 
 
 async def storing(keyset: Keyset) -> None:
@@ -215,6 +237,13 @@ def plain_signatures(run: UUID, keyset: Keyset, flag: bool) -> int | None:
     assert_type(PlainNumber.receive().next(), PlainNumber)
     assert_type(PlainNumber(number=3).send_to(run), RunInputMetadata)
     assert_type(PlainNumber.load(keyset), PlainNumber)
+    assert_type(sync.receive_input(str, group="shop", on_invalid="skip", max_deliveries=3).next(), str)
+    assert_type(PlainNumber.receive(group="shop", on_invalid="dead-letter").next(), PlainNumber)
+    sync.receive_input(str, group="shop").ack()
+    (letter,) = sync.read_dead_letters(run)
+    assert_type(letter, sync.DeadLetter)
+    assert_type(letter.resend(), RunInputMetadata)
+    letter.discard()
     untold: sync.InputReceiver[Any] = sync.receive_input(str, with_metadata=flag)
     untold.next()
     number: int | None = sync.receive_input(int | None).next()

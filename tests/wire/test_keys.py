@@ -62,6 +62,9 @@ def test_all_keys_of_a_run_carry_one_hash_tag(run: str, channel: str, idempotenc
         keys.stream("flowchan", run, channel),
         keys.inputs("flowchan", run),
         keys.once("flowchan", run, channel, idempotency_key),
+        keys.dead_letters("flowchan", run, channel, "shop"),
+        keys.dead_letter_streams("flowchan", run),
+        keys.resent(keys.dead_letters("flowchan", run, channel, "shop"), keys.FIRST),
     )
     # A server takes what is between the first { and the first } behind it.
     assert {key.partition("{")[2].partition("}")[0] for key in mine} == {keys.partition_tag(run)}
@@ -194,6 +197,22 @@ def test_a_message_key_is_of_one_stream_only(run: str, other: str, channel: str,
 @pytest.mark.parametrize("key", ["", "a", "a-1-0", "a-1-0-00000000", "ab-1-0", "a-1763661600123-0-24C07E95"])
 def test_what_is_no_message_key_has_no_place(key: str) -> None:
     assert keys.entry_of_message_key(keys.stream("flowchan", "a", "a"), key) is None
+
+
+@given(_names, _names, _names, _entries)
+def test_a_dead_letter_s_key_is_no_message_s(run: str, channel: str, group: str, entry: EntryId) -> None:
+    dead = keys.dead_letters("flowchan", run, channel, group)
+    key = keys.dead_letter_key(dead, entry)
+    assert key.startswith(f"{channel}-{entry}-")
+    assert keys.entry_of_message_key(keys.stream("flowchan", run, channel), key) is None
+
+
+@given(_names, _names)
+def test_the_dead_letters_of_a_group_and_channel_are_nobody_else_s(one: str, other: str) -> None:
+    hypothesis.assume(one != other)
+    assert keys.dead_letters("flowchan", RUN, one, other) != keys.dead_letters("flowchan", RUN, other, one)
+    with pytest.raises(InvalidKeyError):
+        keys.channel_name(keys.address(keys.dead_letters("flowchan", RUN, one, other)).channel)
 
 
 def test_entries_are_ordered_as_numbers() -> None:

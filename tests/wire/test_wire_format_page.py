@@ -17,7 +17,7 @@ from hypothesis import given
 from flowchan.errors import DecodeError
 from flowchan.wire import extensions, keys
 from flowchan.wire.codec import decode, encode
-from flowchan.wire.envelope import VERSION, Envelope, from_fields, to_fields
+from flowchan.wire.envelope import FOR_GROUP, VERSION, Envelope, from_fields, to_fields
 from tests.wire import page_decoder
 from tests.wire.page_decoder import PAGE
 from tests.wire.values import alike, values
@@ -156,11 +156,19 @@ def test_the_example_of_a_message_key_is_that_of_flowchan() -> None:
     assert page_decoder.slot("123456789") == 12739
 
 
+def test_the_keys_of_dead_letters_are_on_the_page() -> None:
+    dead = keys.dead_letters("<namespace>", "a", "<channel>", "<group>").replace("{53}:a", "{<tag>}:<run>")
+    assert f"| `{dead}` | stream |" in PAGE
+    assert f"| `{keys.resent(dead, keys.FIRST).replace('0-0', '<entry ID>')}` | string |" in PAGE
+    assert f"`h.{FOR_GROUP}`" in PAGE
+
+
 @pytest.mark.parametrize(
     "pattern, key",
     [
         ("<namespace>:{<tag>}:<run>:@inputs", keys.inputs("n", "a")),
         ("<namespace>:{<tag>}:<run>:c:@once:k", keys.once("n", "a", "c", "k")),
+        ("<namespace>:{<tag>}:<run>:@dead", keys.dead_letter_streams("n", "a")),
         ("<namespace>:@about", keys.about("n")),
     ],
 )

@@ -42,7 +42,7 @@ class Outboxes:
         once: str | None = None,
     ) -> Sent:
         """Put one message on its way; see :meth:`Outbox.send`."""
-        waiting = sum(map(len, self._outboxes.values()))
+        waiting = sum([outbox.waiting for outbox in self._outboxes.values()])
         if waiting >= self._limit:
             raise SendQueueFull(
                 f"{waiting:,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them."

@@ -1,13 +1,17 @@
+-- With bury.lua before it.
 -- Hands the next message of a group to one of its consumers: one whose consumer was not heard of for too long, else
 -- the next new one.
--- KEYS: the stream. ARGV: the group; the consumer; milliseconds that a lease is for; whether to look for messages of
---       consumers that are gone ('1'), also for such of this one as it never heard of ('2'); milliseconds to keep an
---       empty stream; then the entries that this consumer knows it has.
--- Returns {the entry's ID, its fields, how often it was handed out, whether there was none of its fields any more},
--- or {false, the last ID that the stream has given}.
-local stream, group, consumer, lease, look, keep = KEYS[1], unpack(ARGV, 1, 5)
-local held = {}
-for i = 6, #ARGV do
+-- KEYS: the stream; the stream of dead letters; the set of the run's streams of dead letters.
+-- ARGV: the group; the consumer; milliseconds that a lease is for; whether to look for messages of consumers that are
+--       gone ('1'), also for such of this one as it never heard of ('2'); milliseconds to keep an empty stream, and dead
+--       letters; how often a message is handed out at most (0: no limit); the channel; the stream's checksum; then the
+--       entries that this consumer knows it has.
+-- Returns {the entry's ID, its fields, how often it was handed out, those that became dead letters}, or
+-- {false, the last ID that the stream has given, 0, those that became dead letters}.
+local stream, group, consumer, lease, look, keep, most, channel, checksum = KEYS[1], unpack(ARGV, 1, 8)
+local to = {stream = stream, dead = KEYS[2], known = KEYS[3]}
+local buried, held = {}, {}
+for i = 9, #ARGV do
     held[ARGV[i]] = true
 end
 
@@ -15,16 +19,15 @@ local function read()
     return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
 end
 
-local function overdue(...)
-    local pending = redis.pcall('XPENDING', stream, group, ...)
-    if pending.err then
-        return nil
-    end
-    for _, each in ipairs(pending) do
+-- What this consumer has and never heard of was not handed out; it keeps its count.
+local function unheard_of()
+    local pending = redis.pcall('XPENDING', stream, group, '-', '+', 100 + #ARGV, consumer)
+    for _, each in ipairs(pending.err and {} or pending) do
         if not held[each[1]] then
-            local entry = redis.call('XCLAIM', stream, group, consumer, 0, each[1])[1]
+            local count = math.max(each[4], 1)
+            local entry = redis.call('XCLAIM', stream, group, consumer, 0, each[1], 'RETRYCOUNT', count)[1]
             if entry and entry[2] then
-                return {entry[1], entry[2], each[4] + 1}
+                return {entry[1], entry[2], count, buried}
             end
             redis.call('XACK', stream, group, each[1]) -- its entry was deleted: nobody can have it
         end
@@ -32,8 +35,27 @@ local function overdue(...)
     return nil
 end
 
+local function overdue()
+    local pending = redis.pcall('XPENDING', stream, group, 'IDLE', lease, '-', '+', 100)
+    for _, each in ipairs(pending.err and {} or pending) do
+        if not held[each[1]] then
+            local is_spent = tonumber(most) > 0 and each[4] >= tonumber(most)
+            local entry = is_spent and redis.call('XRANGE', stream, each[1], each[1])[1]
+                or not is_spent and redis.call('XCLAIM', stream, group, consumer, 0, each[1])[1]
+            if not (entry and entry[2]) then
+                redis.call('XACK', stream, group, each[1]) -- likewise
+            elseif not is_spent then
+                return {entry[1], entry[2], each[4] + 1, buried}
+            elseif bury(to, group, channel, checksum, keep, each[1], entry[2], each[4], 'max-deliveries', '') then
+                buried[#buried + 1] = each[1]
+            end
+        end
+    end
+    return nil
+end
+
 if look ~= '' then
-    local found = look == '2' and overdue('-', '+', 100, consumer) or overdue('IDLE', lease, '-', '+', 100)
+    local found = look == '2' and unheard_of() or overdue()
     if found then
         return found
     end
@@ -61,12 +83,12 @@ if found and found.err then
 end
 if found then
     local entry = found[1][2][1]
-    return {entry[1], entry[2], 1}
+    return {entry[1], entry[2], 1, buried}
 end
 local about = redis.call('XINFO', 'STREAM', stream)
 for i = 1, #about, 2 do
     if about[i] == 'last-generated-id' then
-        return {false, about[i + 1]}
+        return {false, about[i + 1], 0, buried}
     end
 end
-return {false, '0-0'}
+return {false, '0-0', 0, buried}
