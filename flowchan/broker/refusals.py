@@ -24,6 +24,7 @@ _HINTS = {
     "CLUSTERDOWN": "its cluster is down",
     "WRONGTYPE": "something that is no stream is kept under this key",
     "BUSY": "a script keeps it busy",
+    "MOVED": "it was one server when this process began, and is a Cluster now: start the process anew",
     "TRYAGAIN": "it is being moved to another node of its cluster",
     "ASK": "it is being moved to another node of its cluster",
 }
