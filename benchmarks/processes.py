@@ -187,7 +187,8 @@ def opened(pairs: Sequence[Two], **arguments: Any) -> None:
 def _surroundings(socket: str) -> dict[str, str]:
     # As a user's settings are by default, whatever they are here.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWCHAN_")}
-    return {**kept, "FLOWCHAN_URL": f"unix://{socket}", **_MORE}
+    # What knows no Cluster is given a socket, and takes it as a path.
+    return {**kept, "FLOWCHAN_URL": socket if "://" in socket else f"unix://{socket}", **_MORE}
 
 
 def total(parts: Iterable[Both]) -> float:

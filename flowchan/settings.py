@@ -68,7 +68,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     url: str | None = Field(default=None, repr=False)
-    """Where the broker is: ``redis://``, ``rediss://``, ``unix://`` or ``valkey://``. None: embedded."""
+    """Where the broker is: ``redis://``, ``rediss://``, ``unix://`` or ``valkey://``. None: embedded.
+
+    Any node of a Cluster will do, or several: ``redis://a:7000,b:7000``. With Sentinel, it names the sentinels and
+    what they watch: ``redis+sentinel://[user:password@]a:26379,b:26379/service[/database]``, where
+    ``?sentinel_password=…`` is theirs. Both also as ``rediss``, ``valkey`` and ``valkeys``.
+    """
 
     namespace: str = Field(default="flowchan", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """The first part of every key. Two namespaces never see each other's messages."""

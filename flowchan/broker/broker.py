@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 
 from flowchan.broker.claims import Claims
+from flowchan.broker.cluster.cluster import Cluster
+from flowchan.broker.cluster.outboxes import Outboxes
 from flowchan.broker.commands import Commands
 from flowchan.broker.dead_letters import DeadLetters
 from flowchan.broker.dialler import Dialler
@@ -39,7 +41,8 @@ class Broker:
         self.settings = settings
         self.loop = loop
         self.dialler = Dialler(loop, settings)
-        self.outbox = Outbox(loop, self.dialler)
+        self.dialler.found_cluster = self._found_cluster
+        self.outbox: Outbox | Outboxes = Outbox(loop, self.dialler)
         self.commands = Commands(loop, self.dialler)
         self.persistent = Persistent(self.dialler, self.commands)
         self.records = Records(self.persistent, settings)
@@ -47,6 +50,13 @@ class Broker:
         self.dead_letters = DeadLetters(self.persistent, self.commands, settings)
         self.hub = Hub(loop, self.dialler, self.commands)
         self._farewell: AsyncGenerator[None, None] | None = None
+
+    def _found_cluster(self, cluster: Cluster) -> None:
+        # Until then there was one outbox for all, and nothing could be sent.
+        outboxes = Outboxes(cluster)
+        if isinstance(self.outbox, Outbox):
+            outboxes.take_over(self.outbox)
+        self.outbox = outboxes
 
     def work(self, streams: Iterable[str], group: str, poll_interval: float, most: int | None = None) -> Work:
         """A consumer of a group's work on some streams; it is handed no message more often than ``most`` says."""
@@ -85,6 +95,7 @@ class Broker:
         """Give back the sockets only: they are another process's."""
         self.outbox.abandon()
         self.commands.abandon()
+        self.dialler.abandon()
         self.hub.abandon()
 
     async def _wait_for_the_end(self) -> AsyncGenerator[None, None]:

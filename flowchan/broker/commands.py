@@ -6,8 +6,9 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from flowchan.broker.connection import Connection, ConnectionLost, Handler, pack
-from flowchan.broker.dialler import Dialler
+from flowchan.broker.cluster.router import Router
+from flowchan.broker.connection import Connection, ConnectionLost, Handler, Identity, pack
+from flowchan.broker.opener import Opener
 from flowchan.errors import FlowchanError
 
 
@@ -18,7 +19,7 @@ class Commands:
     connection ended is not sent again: its handler is told, and knows whether that would be safe.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Opener) -> None:
         self._loop = loop
         self._dialler = dialler
         self._connection: Connection | None = None
@@ -38,6 +39,18 @@ class Commands:
         if not self._opening:
             self._opening = True
             self._dialler.open(self._opened)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The one that is open; None while there is none."""
+        return self._connection
+
+    def unblock(self, identity: Identity, handler: Handler) -> None:
+        """Wake another connection out of a read that blocks it."""
+        if isinstance(self._connection, Router):
+            self._connection.unblock(identity, handler)
+        else:
+            self.request(handler, "CLIENT", "UNBLOCK", identity.id)
 
     async def call(self, *command: Any) -> Any:
         """Send a command and wait for its reply.

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, cast
 
 import hiredis
 
+from flowchan.broker.address import Address
+
 Handler = Callable[[Any], None]
 """Takes a reply. An exception instance stands for a refusal, or for the connection's end."""
 
@@ -42,6 +44,8 @@ class Identity(NamedTuple):
     """Unique as long as the server runs."""
     name: str
     """Unique among all connections of all clients."""
+    node: Address | None = None
+    """Which of a Cluster's nodes it is with; None where there is one server."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the server, on its way to where it is translated
@@ -95,6 +99,11 @@ class Connection:
     def is_open(self) -> bool:
         """Whether commands can be given to it."""
         return self._sock is not None
+
+    @property
+    def silence(self) -> float:
+        """Seconds that a reply is outstanding; 0 while none is."""
+        return self._loop.time() - self._heard if self._sock is not None and self._waiting else 0.0
 
     def write(self, packed: bytes, *handlers: Handler) -> None:
         """Send packed commands; ``handlers`` take their replies, one each, in order."""
@@ -152,6 +161,10 @@ class Connection:
         """End the connection; handlers that still wait are told that it is lost. ``lost`` is not called."""
         self.lost = None
         self._end(ConnectionLost("The connection was closed."))
+
+    def drop(self, reason: str) -> None:
+        """End the connection as if it had been lost: ``lost`` is called."""
+        self._end(ConnectionLost(reason))
 
     def abandon(self) -> None:
         """Give back the socket and nothing else: for a loop that is closed, or is another process's."""

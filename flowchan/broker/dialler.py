@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
-import os
 import random
-import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 
+from flowchan.broker.address import Address
+from flowchan.broker.attempt import Attempt
+from flowchan.broker.cluster.cluster import Cluster
 from flowchan.broker.connect import Dialled, dial, unavailable
-from flowchan.broker.connection import Connection
+from flowchan.broker.connection import Connection, Refusal
+from flowchan.broker.guarded import Guarded
+from flowchan.broker.losses import Losses
+from flowchan.broker.opener import Opener, Ready
 from flowchan.broker.url import place_of
 from flowchan.errors import BrokerUnavailable, FlowchanError
 from flowchan.settings import Settings
+from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
 REPLY_PATIENCE = 10.0
 """Seconds that a command which does not block may go unanswered before its connection counts as dead."""
 
-_YOUNG = 1.0
-_TOLERATED = 200
-_FORGIVEN = 20.0
-"""So many connections may be lost that lived for less than ``_YOUNG`` seconds, and so many more in each second."""
-
-_GRACE = 0.25
-
-Ready = Callable[[Connection | FlowchanError], None]
+WATCHED_PATIENCE = 4.0
+"""The same where sentinels may have chosen another server by then."""
 
 
 class Dialler:
@@ -45,13 +44,20 @@ class Dialler:
         self.trouble: FlowchanError | None = None
         """Why the last attempt failed; None while the broker answers."""
         self.name = "The broker"
+        self.cluster: Cluster | None = None
+        """What the broker turned out to be; None while it is one server, or nobody knows."""
+        self.found_cluster: Callable[[Cluster], None] | None = None
+        """Called once, before anybody is handed a connection to it."""
         self._loop = loop
         self._was_there = False
         self._closed = False
         self._waiting: deque[Ready] = deque()
         self._probing = False
-        self._lost = 0.0
-        self._lost_at = 0.0
+        self._losses = Losses(loop)
+        # Sentinels name one server after the other: who has left the old one takes the others along.
+        self._is_watched = (settings.url or "").partition("://")[0].endswith("+sentinel")
+        self._address: Address | None = None
+        self._to_primary: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def open(self, ready: Ready) -> None:
         """Open a connection and hand it to ``ready``, in a later turn of the loop.
@@ -61,9 +67,10 @@ class Dialler:
         """
         if self._closed:
             self._loop.call_soon(ready, BrokerUnavailable("This client was closed."))
-        elif self.trouble is None and self._lost > _TOLERATED:
-            # Somebody takes connections and ends them at the first command: that is no reason to spin.
-            self._loop.call_later((self._lost - _TOLERATED) / _FORGIVEN, self._attempt, ready)
+        elif self.cluster is not None:
+            self._loop.call_soon(ready, self.cluster.router())
+        elif self.trouble is None and self._losses.pause:
+            self._loop.call_later(self._losses.pause, self._attempt, ready)
         elif self.trouble is None:
             self._attempt(ready)
         else:
@@ -72,12 +79,23 @@ class Dialler:
                 self._probing = True
                 self._loop.call_later(0.5 + random.random(), self._probe)  # noqa: S311 - jitter
 
+    def way(self, stream: str) -> Opener:
+        """What leads to the server that has a stream."""
+        return self if self.cluster is None else self.cluster.way(keys.slot(stream))
+
     def close(self) -> None:
         """Stop; who waits is told."""
         self._closed = True
+        if self.cluster is not None:
+            self.cluster.close()
         waiting, self._waiting = self._waiting, deque()
         for ready in waiting:
             ready(BrokerUnavailable("This client was closed."))
+
+    def abandon(self) -> None:
+        """Give back the sockets that nobody else knows of."""
+        if self.cluster is not None:
+            self.cluster.abandon()
 
     def _probe(self) -> None:
         self._probing = False
@@ -85,8 +103,15 @@ class Dialler:
             self._attempt(self._waiting.popleft())
 
     def _attempt(self, ready: Ready) -> None:
-        attempt = _Attempt(self._loop, self.settings, functools.partial(self._attempted, ready))
-        attempt.start()
+        attempt = Attempt(self._loop, functools.partial(dial, self.settings), functools.partial(self._attempted, ready))
+        if self.settings.url is None:
+            attempt.start()  # it takes as long as a server takes to start
+        else:
+            attempt.start(self.settings.connect_timeout, self._late)
+
+    def _late(self) -> BrokerUnavailable:
+        assert self.settings.url is not None  # noqa: S101 - the caller has looked
+        return unavailable(self.settings, place_of(self.settings.url).name, TimeoutError())
 
     def _attempted(self, ready: Ready, outcome: Dialled | BaseException) -> None:
         if isinstance(outcome, BaseException):
@@ -99,17 +124,37 @@ class Dialler:
         if self.trouble is not None:
             logger.warning("%s is back.", self.name)
         self.trouble, self._was_there = None, True
-        connection = Connection(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE)
-        connection.ended = functools.partial(self._count_loss, self._loop.time())
-        ready(connection)
+        ready(self._connected(outcome))
         waiting, self._waiting = self._waiting, deque()
         for other in waiting:
             self._attempt(other)
 
-    def _count_loss(self, born: float) -> None:
-        now = self._loop.time()
-        self._lost = max(0.0, self._lost - (now - self._lost_at) * _FORGIVEN) + (now - born < _YOUNG)
-        self._lost_at = now
+    def _connected(self, outcome: Dialled) -> Connection:
+        if outcome.topology is not None:
+            return self._cluster_of(outcome).router()
+        connection: Connection
+        if self._is_watched:
+            connection = Guarded(self._loop, outcome.take(), outcome.identity, WATCHED_PATIENCE, _is_demoted)
+            if outcome.address != self._address:
+                former, self._to_primary = self._to_primary, weakref.WeakSet()
+                self._address = outcome.address
+                for other in list(former):
+                    # Not at once: one of them may be in the middle of something.
+                    self._loop.call_soon(other.drop, "Another server is the primary now.")
+            self._to_primary.add(connection)
+        else:
+            connection = Connection(self._loop, outcome.take(), outcome.identity, REPLY_PATIENCE)
+        connection.ended = functools.partial(self._losses.count, self._loop.time())
+        return connection
+
+    def _cluster_of(self, outcome: Dialled) -> Cluster:
+        if self.cluster is None:
+            assert outcome.topology is not None  # noqa: S101 - the caller has looked
+            assert outcome.address is not None  # noqa: S101 - whoever tells of a topology has one
+            self.cluster = Cluster(self._loop, self.settings, outcome.name, outcome.topology, outcome.address)
+            if self.found_cluster is not None:
+                self.found_cluster(self.cluster)
+        return self.cluster
 
     def _failed(self, error: BaseException, ready: Ready) -> None:
         if not isinstance(error, FlowchanError):
@@ -123,70 +168,5 @@ class Dialler:
         self.open(ready)
 
 
-class _Attempt:
-    """One dialling, in a thread, and its end on the loop: by then, or when the time is up.
-
-    A look-up of a name cannot be interrupted, and a server that answers every step a little late is in
-    time with each. So the thread is left behind: it is a daemon, nobody waits for it when the process ends.
-    """
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, settings: Settings, ended: Callable[[Dialled | BaseException], None]
-    ) -> None:
-        self._loop = loop
-        self._settings = settings
-        self._ended = ended
-        self._outcome: Dialled | BaseException | None = None
-        self._is_over = False
-
-    def start(self) -> None:
-        """Begin, and return at once."""
-        threading.Thread(target=self._dial, name="flowchan-dial", daemon=True).start()
-        if self._settings.url is not None:
-            self._wait()
-
-    def _dial(self) -> None:
-        with _at_once:
-            if self._is_over:
-                return
-            try:
-                self._outcome = dial(self._settings)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits to be told
-                self._outcome = error
-        with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
-            self._loop.call_soon_threadsafe(self._end)
-
-    def _wait(self) -> None:
-        # The timer is not kept: in a cycle the socket might be collected before who would close it.
-        due = self._loop.time() + self._settings.connect_timeout + _GRACE
-        self._loop.call_at(due, self._time_is_up, due)
-
-    def _time_is_up(self, due: float) -> None:
-        if self._is_over or self._outcome is not None:
-            return  # it has ended, and the loop will come to it
-        if self._loop.time() - due > _GRACE:
-            self._wait()  # the loop was blocked, and so may have been what it waits for
-            return
-        url = self._settings.url
-        assert url is not None  # noqa: S101 - start() has looked
-        self._outcome = unavailable(self._settings, place_of(url).name, TimeoutError())
-        self._end()
-
-    def _end(self) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        outcome, self._outcome = self._outcome, None
-        assert outcome is not None  # noqa: S101 - set by all who call
-        self._ended(outcome)
-
-
-_at_once = threading.BoundedSemaphore(8)
-
-
-def _forget_threads() -> None:
-    global _at_once  # noqa: PLW0603 - the threads that would release it are the parent's
-    _at_once = threading.BoundedSemaphore(8)
-
-
-os.register_at_fork(after_in_child=_forget_threads)
+def _is_demoted(refusal: Refusal) -> bool:
+    return refusal.code == "READONLY"

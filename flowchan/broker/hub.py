@@ -14,6 +14,7 @@ from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.lane import Lane, width
+from flowchan.broker.opener import Opener
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
@@ -28,7 +29,7 @@ class Hub:
     """The receivers of one event loop, one connection for some dozens of streams that they wait on.
 
     All that listen to one stream share one tap of one lane, each with a cursor of its own: a thousand
-    receivers of a channel cost the broker what one costs.
+    receivers of a channel cost the broker what one costs. In a Cluster the streams of a lane are of one partition.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands) -> None:
@@ -38,7 +39,8 @@ class Hub:
         self._dialler = dialler
         self._retention_ms = int(dialler.settings.retention * 1000)
         self._name = f"flowchan-{secrets.token_hex(6)}"
-        self._lanes: list[Lane] = []
+        self._lanes: dict[Opener, list[Lane]] = {}
+        self._lanes_made = 0
         self._taps: dict[str, tuple[Tap, Lane]] = {}
 
     @property
@@ -46,10 +48,9 @@ class Hub:
         """The broker's name, for a message to a person."""
         return self._dialler.name
 
-    @property
-    def trouble(self) -> Exception | None:
-        """Why the broker cannot be reached at present; None while it can."""
-        return self._dialler.trouble
+    def trouble(self, stream: str) -> Exception | None:
+        """Why who has a stream cannot be reached at present; None while it can."""
+        return self._dialler.way(stream).trouble
 
     @property
     def patience(self) -> float:
@@ -70,7 +71,7 @@ class Hub:
         """Have what is new in a stream pushed to a source that has read what was there."""
         tap, lane = self._taps.get(source.stream, (None, None))
         if tap is None or lane is None:
-            lane = self._lane_with_room()
+            lane = self._lane_for(source.stream)
             source.rewind()
             tap = Tap(source.stream, source.cursor)
             self._taps[source.stream] = tap, lane
@@ -117,24 +118,31 @@ class Hub:
             # Answered in order, so after the groups; where it is not, they fall to their time to live.
             with anyio.move_on_after(_FAREWELL), contextlib.suppress(Refusal, ConnectionLost, FlowchanError):
                 await self.commands.call("PING")
-        for lane in self._lanes:
+        for lane in self._all_lanes():
             lane.close()
 
     def abandon(self) -> None:
         """Give back the sockets only: the loop is closed, or another process's."""
-        for lane in self._lanes:
+        for lane in self._all_lanes():
             lane.abandon()
 
-    def _lane_with_room(self) -> Lane:
+    def _lane_for(self, stream: str) -> Lane:
+        # What one read is about must be with one server; in a Cluster, even in one slot.
+        way = self._dialler.way(stream)
+        lanes = self._lanes.setdefault(way, [])
         most = width(len(self._taps))
-        if self._lanes and len(self._lanes[-1].taps) < most:
-            return self._lanes[-1]
-        return next((lane for lane in self._lanes if len(lane.taps) < most), None) or self._new_lane()
+        if lanes and len(lanes[-1].taps) < most:
+            return lanes[-1]
+        return next((lane for lane in lanes if len(lane.taps) < most), None) or self._new_lane(way, lanes)
 
-    def _new_lane(self) -> Lane:
-        lane = Lane(self._loop, self._dialler, self.commands, f"{self._name}-{len(self._lanes)}", self._retention_ms)
-        self._lanes.append(lane)
+    def _new_lane(self, way: Opener, lanes: list[Lane]) -> Lane:
+        lane = Lane(self._loop, way, self.commands, f"{self._name}-{self._lanes_made}", self._retention_ms)
+        self._lanes_made += 1
+        lanes.append(lane)
         return lane
+
+    def _all_lanes(self) -> list[Lane]:
+        return [lane for lanes in self._lanes.values() for lane in lanes]
 
     @staticmethod
     def _listen(source: Source, tap: Tap) -> None:

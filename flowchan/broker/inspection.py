@@ -46,6 +46,10 @@ class Inspection:
     """What it does at that limit."""
     partitions: int | None
     """With how many the namespace was laid out."""
+    primaries: int | None = None
+    """Of a Cluster: how many nodes have slots."""
+    cluster_state: str = ""
+    """Of a Cluster: ``ok`` or ``fail``."""
     capabilities: dict[str, bool | None] = field(default_factory=dict)
 
 
@@ -59,7 +63,7 @@ def server_name(settings: Settings) -> str:
 
 
 async def inspect(broker: Broker) -> Inspection:
-    """Ask the broker of itself; nothing is changed.
+    """Ask the broker of itself, which of a Cluster is any node; nothing is changed.
 
     Raises:
         BrokerError: it cannot be reached, or does not want this client.
@@ -68,12 +72,14 @@ async def inspect(broker: Broker) -> Inspection:
     fields = _fields(await _asked(broker, "INFO"))
     fsync, save = [_setting(await _asked(broker, "CONFIG", "GET", name)) for name in ("appendfsync", "save")]
     partitions = _text(await _asked(broker, "HGET", keys.about(broker.settings.namespace), "partitions"))
+    mode = fields.get("server_mode") or fields.get("redis_mode", "")
+    cluster = _fields(await _asked(broker, "CLUSTER", "INFO")) if mode == "cluster" else {}
     engine = "valkey" if "valkey_version" in fields else "redis"
     return Inspection(
         server=server_name(broker.settings),
         engine=engine,
         version=fields.get(f"{engine}_version", ""),
-        mode=fields.get("server_mode") or fields.get("redis_mode", ""),
+        mode=mode,
         role=fields.get("role", ""),
         pid=_number(fields.get("process_id")),
         clients=_number(fields.get("connected_clients")),
@@ -85,6 +91,8 @@ async def inspect(broker: Broker) -> Inspection:
         maxmemory=_number(fields.get("maxmemory")),
         eviction=fields.get("maxmemory_policy", ""),
         partitions=_number(partitions),
+        primaries=_number(cluster.get("cluster_size")),
+        cluster_state=cluster.get("cluster_state", ""),
         capabilities={name: await _knows(broker, *what) for name, what in CAPABILITIES.items()},
     )
 

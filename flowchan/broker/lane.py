@@ -10,7 +10,7 @@ from typing import Any
 
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
-from flowchan.broker.dialler import Dialler
+from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.broker.tap import LONGEST_BLOCK, Tap
 from flowchan.errors import FlowchanError
@@ -59,7 +59,7 @@ class Lane:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dialler: Dialler, commands: Commands, name: str, retention_ms: int
+        self, loop: asyncio.AbstractEventLoop, dialler: Opener, commands: Commands, name: str, retention_ms: int
     ) -> None:
         self.taps: dict[bytes, Tap] = {}
         self._loop = loop
@@ -155,7 +155,7 @@ class Lane:
             elif isinstance(reply, Exception):
                 self._waking = 0  # the read's own end brings the new streams in, a poll interval later
 
-        self._commands.request(woken, "CLIENT", "UNBLOCK", connection.identity.id)
+        self._commands.unblock(connection.identity, woken)
 
     def _read(self) -> None:
         if self._is_reading or self._repairing or self._closed:

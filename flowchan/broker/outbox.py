@@ -12,7 +12,7 @@ from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
 from flowchan.broker.destination import Destination, numbered_anew
-from flowchan.broker.dialler import Dialler
+from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
 from flowchan.broker.settling import fence, look_back
@@ -48,7 +48,7 @@ class Outbox:
     within ``settings.send_timeout`` fails, and its failure is raised to who awaits it or else logged.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Dialler) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Opener) -> None:
         self.producer = secrets.token_hex(8)
         self.loop = loop
         self._dialler = dialler
@@ -165,6 +165,31 @@ class Outbox:
         """Give back the socket only: it is another process's."""
         if self._connection is not None:
             self._connection.abandon()
+
+    # --- a broker that turns out to be several servers ---------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many sends have not ended."""
+        return len(self._pending)
+
+    def hand_over(self) -> tuple[list[Sent], list[asyncio.Future[None]]]:
+        """Have others send what waits here; who waits until it has ended."""
+        self._is_closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        pending, drains = list(self._pending), [ended for _, ended in self._drains]
+        self._pending.clear()
+        self._drains.clear()
+        return pending, drains
+
+    def adopt(self, sent: Sent) -> None:
+        """Send what another outbox has accepted."""
+        self._counter += 1
+        sent.belong_to(self, self._counter)
+        self._pending.append(sent)
+        self._open()
+        self._set_deadlines()
 
     # --- the way out -----------------------------------------------------------------------------
 

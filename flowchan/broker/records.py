@@ -150,9 +150,9 @@ class Records:
         return sorted((each for each in found if before is None or each < before), reverse=True)[:limit]
 
     async def streams_of(self, run: str) -> list[str]:
-        """The streams of a run's channels that are there. It looks through all keys of the server."""
-        prefix = keys.stream(self._namespace, run, "")
-        pattern = "".join(f"\\{each}" if each in "\\*?[]{}" else each for each in prefix) + "*"
+        """The streams of a run's channels that are there. It looks through all keys of the server that has them."""
+        # A prefix holds nothing that a pattern reads otherwise. In a Cluster it leads the command to the run's node.
+        pattern = keys.stream(self._namespace, run, "") + "*"
         found: set[str] = set()
         cursor: Any = 0
         while True:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError
 
-PASSING = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"})
-"""Refusals that end by themselves: a restart, a failover, a full disk that was cleared."""
+PASSING = frozenset(
+    {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK", "BUSY", "NOREPLICAS", "MISCONF"}
+)
+"""Refusals that end by themselves: a restart, a failover, a slot on its way, a full disk that was cleared."""
 
 GONE = frozenset({"NOGROUP", "UNBLOCKED"})
 """Refusals that say that a stream or its group was deleted under a reader."""
@@ -22,7 +24,9 @@ _HINTS = {
     "CLUSTERDOWN": "its cluster is down",
     "WRONGTYPE": "something that is no stream is kept under this key",
     "BUSY": "a script keeps it busy",
-    "MOVED": "it is a node of a cluster, which this client does not speak to",
+    "MOVED": "it was one server when this process began, and is a Cluster now: start the process anew",
+    "TRYAGAIN": "it is being moved to another node of its cluster",
+    "ASK": "it is being moved to another node of its cluster",
 }
 
 

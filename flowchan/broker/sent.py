@@ -86,6 +86,10 @@ class Sent:
             self._others = [*(self._others or ()), waiter]
         return waiter
 
+    def belong_to(self, outbox: Outbox, number: int) -> None:
+        """Another outbox is to send it."""
+        self._outbox, self.number = outbox, number
+
     def written_with(self, *, expiring: bool) -> None:
         """It was given to a connection, alone or with a PEXPIRE behind it."""
         self.written, self._expiring = True, expiring

@@ -20,6 +20,8 @@ async def fence(connection: Connection, lost: Identity) -> None:
         Refusal: the server does not do so now.
         ConnectionLost: this one was lost, too.
     """
+    if lost == connection.identity:
+        return  # it is shared and lives on: what it still holds is done before what is asked now
     try:
         # A server that was started anew counts anew, so the ID alone may be somebody else's.
         about = await connection.call("CLIENT", "LIST", "ID", lost.id)

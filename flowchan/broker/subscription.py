@@ -117,8 +117,8 @@ class Subscription:
                 return entry
             self._raise_error()
             if call is _Call.OVER:
-                if self._hub.trouble is not None:
-                    raise BrokerUnavailable(f"No message came in time: {self._hub.trouble}") from None
+                if (trouble := self._trouble()) is not None:
+                    raise BrokerUnavailable(f"No message came in time: {trouble}") from None
                 raise TimeoutError("No message came in time.")
 
     def take_ready(self, limit: int) -> list[Entry]:
@@ -158,6 +158,9 @@ class Subscription:
             if source.error is not None:
                 error, source.error = source.error, None
                 raise error
+
+    def _trouble(self) -> Exception | None:
+        return self._hub.trouble(self._sources[0].stream)  # all are of one run
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -227,7 +230,7 @@ class Subscription:
             self._hub.poll(source)
         if waiter.done():
             return
-        if self._hub.trouble is not None:
+        if self._trouble() is not None:
             self._end(waiter)
             return
         # What came in time may still be in the server, if the loop was blocked before its time was up or is so

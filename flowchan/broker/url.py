@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 import redis
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+from flowchan.broker.address import Address
 from flowchan.errors import InvalidSettingError
 
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
+_SENTINEL = "+sentinel"
+_PORT = 6379
+_SENTINEL_PORT = 26379
 
 
 class Place(NamedTuple):
@@ -23,6 +29,18 @@ class Place(NamedTuple):
     """redis-py's class for such a connection."""
     options: dict[str, Any]
     """What that class takes."""
+    hosts: tuple[Address, ...] = ()
+    """Nodes of a Cluster, or sentinels; of one server, that server. Empty for a socket."""
+    service: str | None = None
+    """What the sentinels call the server that they watch; None if the hosts are no sentinels."""
+    credentials: tuple[str | None, str | None] = (None, None)
+    """User and password for the sentinels."""
+
+    def at(self, address: Address) -> tuple[Any, dict[str, Any]]:
+        """The class and what it takes for another server, with the same user, password and certificates."""
+        options = {name: value for name, value in self.options.items() if name != "path"}
+        kind = redis.Connection if "path" in self.options else self.kind
+        return kind, {**options, "host": address.host, "port": address.port}
 
 
 def place_of(url: str) -> Place:
@@ -32,28 +50,78 @@ def place_of(url: str) -> Place:
         InvalidSettingError: it cannot be used; says why, and quotes nothing, for all of it may be a password.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
+    plain = scheme.removesuffix(_SENTINEL)
+    if not separator or plain not in _SCHEMES or scheme == f"unix{_SENTINEL}":
         raise _unusable("its scheme is unknown")
-    url = f"{_SCHEMES[scheme]}://{rest}"
+    plain = _SCHEMES[plain]
     try:
-        _check(urlsplit(url))
-        options = parse_url(url)
+        if scheme.endswith(_SENTINEL):
+            return _watched(plain, rest)
+        authority, behind = _cut(rest)
+        user, at, hosts = authority.rpartition("@")
+        if plain == "unix" or "," not in hosts:
+            return _one(plain, rest)
+        addresses = _addresses(hosts, _PORT)
+        one = _one(plain, f"{user}{at}{addresses[0]}{behind}")
+        return one._replace(name=f"The cluster at {', '.join(map(str, addresses))}", hosts=addresses)
     except ValueError as error:
         raise error if isinstance(error, InvalidSettingError) else _unusable("its form is wrong") from None
+
+
+def _one(scheme: str, rest: str) -> Place:
+    url = f"{scheme}://{rest}"
+    _check(urlsplit(url))
+    options = parse_url(url)
     kind = options.pop("connection_class", redis.Connection)
     if "path" in options:
         return Place(f"The server at unix://{options['path']}", kind, options)
-    return Place(f"The server at {options.get('host', 'localhost')}:{options.get('port', 6379)}", kind, options)
+    address = Address(options.get("host", "localhost"), options.get("port", _PORT))
+    return Place(f"The server at {address.host}:{address.port}", kind, options, (address,))
 
 
-def refuse_plaintext(place: Place) -> None:
+def _watched(scheme: str, rest: str) -> Place:
+    authority, behind = _cut(rest)
+    user, at, hosts = authority.rpartition("@")
+    path, _, query = behind.partition("?")
+    service, _, database = path.removeprefix("/").partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", service):
+        raise _unusable("sentinels are asked for a service: its name follows the hosts, as in …/mymaster")
+    given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    theirs = {name: value for name, value in given if name in ("sentinel_username", "sentinel_password")}
+    ours = urlencode([each for each in given if each[0] not in theirs], quote_via=quote)
+    addresses = _addresses(hosts, _SENTINEL_PORT)
+    one = _one(scheme, f"{user}{at}{addresses[0]}/{database}{'?' if ours else ''}{ours}")
+    return one._replace(
+        name=f"The primary of {service!r}",
+        hosts=addresses,
+        service=service,
+        credentials=(theirs.get("sentinel_username"), theirs.get("sentinel_password")),
+    )
+
+
+def _cut(rest: str) -> tuple[str, str]:
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    return rest[:end], rest[end:]
+
+
+def _addresses(hosts: str, port: int) -> tuple[Address, ...]:
+    found = []
+    for each in hosts.split(","):
+        parts = urlsplit(f"//{each}")
+        if not parts.hostname or parts.port == 0:
+            raise _unusable("one of its hosts is none")
+        found.append(Address(parts.hostname, parts.port or port))
+    return tuple(found)
+
+
+def refuse_plaintext(kind: Any, options: Mapping[str, Any]) -> None:
     """Make sure that nobody on a network can read along.
 
     Raises:
         InvalidSettingError: the place is on another machine, and reached without TLS.
     """
-    host = str(place.options.get("host", "localhost"))
-    if issubclass(place.kind, SSLConnection | UnixDomainSocketConnection) or _is_loopback(host):
+    host = str(options.get("host", "localhost"))
+    if issubclass(kind, SSLConnection | UnixDomainSocketConnection) or _is_loopback(host):
         return
     raise InvalidSettingError(
         f"FLOWCHAN_URL cannot be used: it leads to {host} without TLS, so that whoever is on the way there could read"
@@ -92,7 +160,8 @@ def _check(parts: SplitResult) -> None:
 def _unusable(reason: str) -> InvalidSettingError:
     return InvalidSettingError(
         "FLOWCHAN_URL cannot be used: it must read like redis://[user:password@]host[:port][/database], rediss://…,"
-        f" valkey://… or unix:///path/to/socket ({reason})."
+        " valkey://… or unix:///path/to/socket; redis://host,host,… for a Cluster,"
+        f" redis+sentinel://host,host,…/service[/database] for Sentinel ({reason})."
     )
 
 

@@ -102,8 +102,9 @@ class Work:
                 await self._fetched(patience if timeout == 0 else left)
                 continue
             if left is not None and left <= 0:
-                if self._hub.trouble is not None:
-                    raise BrokerUnavailable(f"No message came in time: {self._hub.trouble}") from None
+                trouble = self._hub.trouble(self._streams[0])  # all are of one run
+                if trouble is not None:
+                    raise BrokerUnavailable(f"No message came in time: {trouble}") from None
                 raise TimeoutError("No message came in time.")
             await self._change(min(self._lease / 2, self._lease if left is None else left))
 

@@ -71,8 +71,7 @@ def _version(found: Inspection) -> Check:
 def _mode(found: Inspection) -> Check:
     name, facts = "mode", {"mode": found.mode, "role": found.role}
     if found.mode == "cluster":
-        hint = "A node answers for its own keys only. Point FLOWCHAN_URL at a server that is no cluster."
-        return Check(name, Mark.BAD, "a node of a cluster", hint, facts)
+        return _cluster(found, {**facts, "primaries": found.primaries, "cluster_state": found.cluster_state})
     if found.mode == "sentinel":
         hint = "It knows where the primary is, and keeps no messages. Point FLOWCHAN_URL at the primary."
         return Check(name, Mark.BAD, "a sentinel", hint, facts)
@@ -81,6 +80,14 @@ def _mode(found: Inspection) -> Check:
     if not found.mode:
         return Check(name, Mark.WARN, "unknown", "This user may not ask (INFO).", facts)
     return Check(name, Mark.OK, found.mode, facts=facts)
+
+
+def _cluster(found: Inspection, facts: dict[str, Any]) -> Check:
+    told = "a Cluster" if not found.primaries else f"a Cluster of {found.primaries} primaries"
+    if found.cluster_state not in ("ok", ""):
+        hint = "Not all of its slots have a primary that answers: see CLUSTER INFO and CLUSTER NODES."
+        return Check("mode", Mark.BAD, f"{told}, which is down", hint, facts)
+    return Check("mode", Mark.OK, told, "what is said of the server below is said by one of its nodes", facts)
 
 
 def _persistence(found: Inspection, settings: Settings) -> Check:

@@ -16,9 +16,11 @@ PARTITIONS = 64
 
 SENDER_PREFIX = "flowchan.flow-run."
 
+SLOTS = 16_384
+"""Into how many hash slots a Cluster spreads its keys."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
-_SLOTS = 16_384
 _LARGEST = 2**64 - 1
 _ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -29,7 +31,7 @@ def _tags() -> tuple[str, ...]:
 
     Tags taken as they come spread badly: 64 of them over 16 nodes leave one node with twice the mean.
     """
-    width = _SLOTS // PARTITIONS
+    width = SLOTS // PARTITIONS
     found: dict[int, str] = {}
     number = 0
     while len(found) < PARTITIONS:
@@ -39,7 +41,15 @@ def _tags() -> tuple[str, ...]:
 
 
 def _slot(text: str) -> int:
-    return binascii.crc_hqx(text.encode(), 0) % _SLOTS
+    return binascii.crc_hqx(text.encode(), 0) % SLOTS
+
+
+@lru_cache(maxsize=16_384)
+def slot(key: str) -> int:
+    """The hash slot of a key, as a Cluster has it: that of the tag within braces, if there is one."""
+    _, _, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return _slot(tag if closed and tag else key)
 
 
 TAGS = _tags()
@@ -158,7 +168,7 @@ def run_of_sender(sender: str | None) -> str | None:
 
 def partition_tag(run: str) -> str:
     """The hash tag of a run's partition: all keys of a run are in one slot."""
-    return TAGS[_slot(run) * PARTITIONS // _SLOTS]
+    return TAGS[_slot(run) * PARTITIONS // SLOTS]
 
 
 @lru_cache(maxsize=16_384)
@@ -190,6 +200,11 @@ def due(namespace: str, tag: str) -> str:
 def runs(namespace: str, tag: str) -> str:
     """The sorted set of a partition's runs, by when they were made."""
     return f"{namespace}:{{{tag}}}:@runs"
+
+
+def nothing(namespace: str, tag: str) -> str:
+    """A key of a partition that is never there."""
+    return f"{namespace}:{{{tag}}}:@nothing"
 
 
 def requests(namespace: str, tag: str, deployment: str) -> str:

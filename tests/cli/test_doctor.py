@@ -15,7 +15,8 @@ from flowchan.broker.broker import Broker
 from flowchan.broker.inspection import _knows
 from flowchan.settings import Settings
 from tests.cli.program import FLOWCHAN, Program, run
-from tests.support.server import Server, _free_port
+from tests.support.ports import free_ports
+from tests.support.server import Server
 
 
 def doctor(code: int = 0) -> dict[str, Any]:
@@ -136,13 +137,22 @@ def test_a_replica_is_bad(make_server: Callable[..., Server], monkeypatch: pytes
     assert doctor(1)["mode"]["role"] == "slave"
 
 
-def test_a_node_of_a_cluster_is_bad(make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
-    node = make_server("--cluster-enabled", "yes", "--cluster-port", str(_free_port()), tcp=True)
-    monkeypatch.setenv("FLOWCHAN_URL", node.url)
+def test_a_cluster_without_slots_is_bad(make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_server("--cluster-enabled", "yes", "--cluster-port", str(free_ports(1)[0]), tcp=True)
+    monkeypatch.setenv("FLOWCHAN_URL", f"redis://127.0.0.1:{node.port}")
 
     found = doctor(1)["mode"]
 
-    assert (found["mark"], found["mode"]) == ("bad", "cluster")
+    assert (found["mark"], found["mode"], found["cluster_state"]) == ("bad", "cluster", "fail")
+
+
+def test_a_socket_of_a_clusters_node_says_that_it_is_no_way_to_the_others(
+    make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_server("--cluster-enabled", "yes", "--cluster-port", str(free_ports(1)[0]), tcp=True)
+    monkeypatch.setenv("FLOWCHAN_URL", node.url)
+
+    assert "its socket is of one node of a Cluster" in doctor(1)["connection"]["found"]
 
 
 def test_a_user_who_may_ask_for_little_is_told_what_is_not_known(

@@ -11,7 +11,7 @@ import flowchan
 
 ROOT = Path(flowchan.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
-FOLDERS = ["blocks", "broker/embedded", "cli"]
+FOLDERS = ["blocks", "broker/cluster", "broker/embedded", "cli"]
 """Which the page names as a whole."""
 
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowchan.broker.embedded.binary import usable
+from tests.support.ports import free_ports
 
 _PATIENCE = 20.0
 
@@ -32,13 +32,14 @@ def binary() -> Path:
 class Server:
     """A server on a unix socket in a temporary folder (and on a port of localhost, if asked for)."""
 
-    def __init__(self, *options: str, tcp: bool = False, append_only: bool = True) -> None:
+    def __init__(self, *options: str, tcp: bool = False, port: int = 0, append_only: bool = True) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fct-", dir="/tmp")
         self.folder = Path(self._folder.name)
         self.socket = self.folder / "s"
-        self.port = _free_port() if tcp else 0
+        self.port = port or (free_ports(1)[0] if tcp else 0)
         self._options = ["--appendonly", "yes" if append_only else "no", *options]
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_paused = False
 
     @property
     def url(self) -> str:
@@ -49,13 +50,28 @@ class Server:
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
+    @property
+    def answers(self) -> bool:
+        """Whether it is there, and was not held up."""
+        return self._process is not None and not self._is_paused
+
     def start(self) -> Self:
         """Start on whatever data is there; it answers when this returns."""
         self.launch()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Until it answers."""
         deadline = time.monotonic() + _PATIENCE
         while True:
-            with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
-                client.ping()
+            try:
+                with self.client() as client:
+                    client.ping()
+            except redis.AuthenticationError:
+                return self  # that is an answer
+            except (redis.ConnectionError, redis.BusyLoadingError):
+                pass
+            else:
                 return self
             assert self._process is not None
             assert self._process.poll() is None, (self.folder / "log").read_text()
@@ -64,16 +80,16 @@ class Server:
 
     def launch(self) -> None:
         """Start, and do not wait until it answers."""
-        self.socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen(
-            [
-                binary(),
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.folder),
-                *("--save", "", "--logfile", self.folder / "log", "--repl-diskless-sync-delay", "0"),
-                *self._options,
-            ],
-            start_new_session=True,  # Ctrl-C on the tests is for the tests
+        self.launch_as(
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.folder),
+            *("--save", "", "--logfile", self.folder / "log", "--repl-diskless-sync-delay", "0"),
+            *self._options,
         )
+
+    def launch_as(self, *arguments: str | Path) -> None:
+        """The same with other arguments, such as a file of settings."""
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen([binary(), *arguments], start_new_session=True)  # Ctrl-C is for the tests
 
     def kill(self) -> None:
         """As a crash or the kernel would end it."""
@@ -89,9 +105,11 @@ class Server:
     def pause(self) -> None:
         """Hold it up: connections stay, nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        self._is_paused = True
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+        self._is_paused = False
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -101,19 +119,15 @@ class Server:
         finally:
             self.resume()
 
-    def client(self) -> redis.Redis:
+    def client(self, password: str | None = None) -> redis.Redis:
         """A plain client; one connection, which is made when it is used first."""
         return redis.Redis(
-            unix_socket_path=str(self.socket), single_connection_client=True, retry=Retry(NoBackoff(), 0)
+            unix_socket_path=str(self.socket),
+            single_connection_client=True,
+            retry=Retry(NoBackoff(), 0),
+            password=password,
         )
 
     def close(self) -> None:
         self.kill()
         self._folder.cleanup()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,0 +1,1 @@
+"""A Cluster: each slot's sends, looks and lanes, led to the node that has it now."""
