@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 import redis
 
-from flowchan import send_input
+from flowchan import receive_input, send_input
 from flowchan.broker import broker as broker_of
 from flowchan.broker import outbox
 from flowchan.errors import (
@@ -184,6 +184,31 @@ def full(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> Server:
         client.config_set("maxmemory", 1)
     monkeypatch.setenv("FLOWCHAN_URL", server.url)
     return server
+
+
+@pytest.mark.parametrize("keys_", [None, "a:c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtdG8tc2lnbg=="])
+async def test_what_was_refused_while_the_one_behind_it_was_stored_comes_late_and_is_not_lost(
+    keys_: str | None, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server()
+    monkeypatch.setenv("FLOWCHAN_URL", server.url)
+    if keys_ is not None:
+        monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys_)
+    async with receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=20) as receiver:
+        with server.client() as client:
+            await sent(0)
+            assert await receiver.next() == 0
+            client.config_set("min-replicas-to-write", 1)
+            # All of this in one turn of the loop, so that the answer to the first is not seen before the second is sent.
+            first = send(1)
+            eventually(lambda: client.info("commandstats")["cmdstat_xadd"]["rejected_calls"])
+            client.config_set("min-replicas-to-write", 0)
+            second = send(2)
+        await first  # type: ignore[misc]
+        await second  # type: ignore[misc]
+        assert [await receiver.next(), await receiver.next()] == [2, 1]
+    async with receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=20) as another:
+        assert [await another.next() for _ in range(3)] == [0, 2, 1]
 
 
 @pytest.mark.usefixtures("full")
