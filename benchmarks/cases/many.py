@@ -18,13 +18,17 @@ from benchmarks.server import Server
 
 FLOWCHAN = Contender("flowchan", "crowd_typed:Text", Loop.UVLOOP)
 FLOWCHAN_ON_ASYNCIO = Contender("flowchan", "crowd_typed:Text", Loop.ASYNCIO)
+FROZEN = Contender("flowchan, gc.freeze()", "crowd_typed:Frozen", Loop.UVLOOP)
 CONNECTION_EACH = Contender("redis-py, a connection a receiver", "crowd_redis_py:ConnectionEach", Loop.UVLOOP)
 LANES = Contender("bare lanes, redis-py", "crowd_redis_py:Lanes", Loop.UVLOOP)
 LANES_ON_HIREDIS = Contender("bare lanes, hiredis", "crowd_hiredis:Lanes", Loop.UVLOOP)
 
-CONTENDERS = (FLOWCHAN, FLOWCHAN_ON_ASYNCIO, CONNECTION_EACH, LANES, LANES_ON_HIREDIS)
+CONTENDERS = (FLOWCHAN, FLOWCHAN_ON_ASYNCIO, FROZEN, CONNECTION_EACH, LANES, LANES_ON_HIREDIS)
 MOST_CONNECTIONS = 256
 """What a process may need."""
+
+_MANY = 1000
+"""From how many runs on the collector is what takes the most, and is also told what it need not look at."""
 
 _SPARE = 100
 """Connections that the server must have besides those of a crowd."""
@@ -56,6 +60,7 @@ def run(*, quick: bool = False) -> list[Report]:
     found: dict[Crowd, dict[str, float]] = {}
     targets: list[Target] = []
     throughput: dict[int, list[float]] = {}
+    unpaused: list[float] = []
     with Server() as server, progress() as bar:
         about = environment(server.name)
         task = bar.add_task("many", total=len(sizes) * len(CONTENDERS) * rounds)
@@ -69,16 +74,22 @@ def run(*, quick: bool = False) -> list[Report]:
             ]
             if quick:
                 fit.remove(FLOWCHAN_ON_ASYNCIO)
+            if runs < _MANY:
+                fit.remove(FROZEN)
             rounds_of_size = crowds(server, fit, runs, turns, rounds, bar, task)
             for contender in fit:
                 found[Crowd(contender, runs)] = rounds_of_size.medians(contender)
             throughput[runs] = rounds_of_size.values(FLOWCHAN, "trips_per_second")
+            if runs == 10_000:
+                unpaused = rounds_of_size.values(FROZEN, "trips_per_second")
             targets += _targets(rounds_of_size, runs)
             server.forget()
     if 10_000 in throughput:
         most = found[Crowd(FLOWCHAN, 10_000)]
         ratio = figures.ratio(throughput[10_000], throughput[1000])
         targets.append(Target.of_ratio("10,000 runs: flowchan's trips/s / those at 1,000", ratio, at_least=0.7))
+        frozen = figures.ratio(unpaused, throughput[1000])
+        targets.append(Target.of_ratio("10,000 runs: with gc.freeze(), trips/s / those at 1,000", frozen))
         targets.append(Target("10,000 runs: connections a process", most["connections"], MOST_CONNECTIONS))
     return [
         Report(
@@ -148,6 +159,13 @@ def _targets(found: Rounds[Contender], runs: int) -> list[Target]:
     if runs not in (500, 1000):
         return []
     return [
+        Target.of_ratio(
+            f"{runs:,} runs: bare lanes' trips/s / a connection a receiver's",
+            found.ratio("trips_per_second", LANES, CONNECTION_EACH),
+        ),
+        Target.of_ratio(
+            f"{runs:,} runs: bare lanes' p99 / a connection a receiver's", found.ratio("p99_ms", LANES, CONNECTION_EACH)
+        ),
         Target.of_ratio(
             f"{runs:,} runs: trips/s / a connection a receiver's",
             found.ratio("trips_per_second", FLOWCHAN, CONNECTION_EACH),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -44,3 +45,17 @@ class Text(Crowd):
             self._receivers[run] = receive_input(str, with_metadata=True)
         question = await self._receivers[run].next()
         await question.respond(reply(question.value))
+
+
+class Frozen(Text):
+    """Where the collector is told to pass over what is there once the runs are."""
+
+    async def talk(self, turns: int) -> dict[str, Any]:
+        gc.collect()
+        gc.freeze()
+        return await super().talk(turns)
+
+    async def reply(self, turns: int) -> None:
+        gc.collect()
+        gc.freeze()
+        await super().reply(turns)

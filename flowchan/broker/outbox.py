@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _PASSING_PAUSE = 0.5
 _STREAMS_KEPT = 65_536
 
-_EXPIRE_EVERY = 1.0
+_EXPIRE_EVERY = 10.0
 """Seconds after which a stream that was spoken to more than once has its time to live set again, or a hundredth of the
 retention time, if that is less. To set it with each message would cost the server a third of what it does for one."""
 
