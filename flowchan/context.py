@@ -203,6 +203,8 @@ class open_run(AbstractContextManager[FlowRun, None], AbstractAsyncContextManage
         else:
             # Within a flow it is still the flow's function that decides whether a call blocks.
             context = FlowRunContext(self._flow_run, is_async=around.is_async, loop=around.loop)
+        if self._within is not None:
+            raise RuntimeError("This open_run is entered already. Make one for each block and each thread.")
         self._within = within(context, self._settings)
         self._within.__enter__()
         return self._flow_run

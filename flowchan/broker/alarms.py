@@ -51,13 +51,6 @@ class Alarms:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
-    def close(self) -> None:
-        """Ring no more."""
-        self._heap = []
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _set_timer(self) -> None:
         when = self._heap[0].when
         if self._timer is not None:
@@ -71,12 +64,14 @@ class Alarms:
         self._timer = None
         # The timer's own time has come, whatever the clock says: it may be coarser.
         now = max(self._timer_at, self._loop.time())
-        while self._heap and self._heap[0].when <= now:
-            alarm = heapq.heappop(self._heap)
-            call, alarm.call = alarm.call, None
-            if call is None:
-                self._cancelled -= 1
-            else:
-                call()
-        if self._heap:
-            self._set_timer()
+        try:
+            while self._heap and self._heap[0].when <= now:
+                alarm = heapq.heappop(self._heap)
+                call, alarm.call = alarm.call, None
+                if call is None:
+                    self._cancelled -= 1
+                else:
+                    call()
+        finally:  # the others are to ring, whatever one call has raised
+            if self._heap:
+                self._set_timer()

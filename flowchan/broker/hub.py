@@ -107,7 +107,6 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
-        self.alarms.close()
         taps, self._taps = self._taps, {}
         for tap, lane in taps.values():
             for listener in tap.listeners:

@@ -67,6 +67,7 @@ class Outbox:
         self._settling: asyncio.Task[None] | None = None
         self._drains: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._is_closed = False
+        self._is_resting = False
         self._expiry: asyncio.TimerHandle | None = None
         self._expire_refused = False
         self._to_keep: dict[Destination, None] = {}
@@ -157,6 +158,8 @@ class Outbox:
             self._connection.last_words()
         pending, self._pending = self._pending, deque()
         for sent in pending:
+            if sent.entry is not None:
+                continue
             outcome = "it is not known whether it was stored" if sent.written else "it was not stored"
             logger.error("The event loop ended before a message was acknowledged (%s): %s.", sent.where, outcome)
         self.abandon()
@@ -187,6 +190,7 @@ class Outbox:
         """Send what another outbox has accepted."""
         self._counter += 1
         sent.belong_to(self, self._counter)
+        sent.destination = self._destinations.get(sent.stream) or self._remember(sent.stream)
         self._pending.append(sent)
         self._open()
         self._set_deadlines()
@@ -256,12 +260,15 @@ class Outbox:
             if connection is not None:
                 connection.lost = None
                 self.loop.call_soon(connection.close)
-                self.loop.call_later(_PASSING_PAUSE, self._open)
+                self._rest()
             self._set_deadlines()
             return
         self._fail(sent, translated(reply, self._dialler.name, sent.where))
 
     def _fail(self, sent: Sent, error: FlowchanError) -> None:
+        if sent.entry is not None:  # only the answer to PEXPIRE is missing
+            self.succeeded(sent)
+            return
         self._forget(sent)
         sent.end(error)
         if sent.is_unwatched:
@@ -280,7 +287,19 @@ class Outbox:
 
     # --- the connection --------------------------------------------------------------------------
 
+    def _rest(self) -> None:
+        """Try again in a while, whatever is to be sent meanwhile: a server that refuses is not to be pestered."""
+        self._is_resting = True
+        self.loop.call_later(_PASSING_PAUSE, self._rested)
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        if self._pending:
+            self._open()
+
     def _open(self) -> None:
+        if self._is_resting:
+            return
         if self._connection is None and not self._opening and self._settling is None and not self._is_closed:
             self._opening = True
             self._dialler.open(self._opened)
@@ -329,8 +348,10 @@ class Outbox:
 
     def _set_deadlines(self) -> None:
         now = self.loop.time()
-        for sent in self._pending:
-            sent.deadline = sent.deadline or now + self._settings.send_timeout
+        for sent in reversed(self._pending):
+            if sent.deadline:
+                break  # and so have all in front of it
+            sent.deadline = now + self._settings.send_timeout
         if self._pending and self._expiry is None:
             self._expiry = self.loop.call_at(self._pending[0].deadline, self._expire)
 
@@ -371,7 +392,7 @@ class Outbox:
             connection.lost = None
             connection.close()
             if refusal.code in PASSING:
-                self.loop.call_later(_PASSING_PAUSE, self._open)
+                self._rest()
             else:
                 for sent in [sent for sent in self._pending if sent.written]:
                     why = translated(refusal, self._dialler.name, sent.where)

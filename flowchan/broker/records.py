@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 
 from flowchan.broker.persistent import Persistent
+from flowchan.errors import FlowchanError
 from flowchan.settings import Settings
 from flowchan.wire import keys
+
+logger = logging.getLogger(__name__)
 
 _PAGE = 256
 _OVERDUE = 100
@@ -83,21 +88,34 @@ class Records:
         """Keep runs of this holder from being overdue for ``lease`` seconds.
 
         Returns:
-            The type of each one's state; an empty text for one that this holder has no more.
+            The type of each one's state; an empty text for one that this holder has no more. None for those whose
+            part of the broker does not answer, as long as another does.
         """
         by_tag: dict[str, list[str]] = {}
         for run in runs:
             by_tag.setdefault(keys.partition_tag(run), []).append(run)
         types: dict[str, str] = {}
-        for tag, those in by_tag.items():
-            for start in range(0, len(those), _PAGE):
-                page = those[start : start + _PAGE]
-                names = [keys.due(self._namespace, tag)]
-                for run in page:
-                    names += [spell(self._namespace, run) for spell in (keys.record, keys.states, keys.inputs)]
-                given = (holder, int(lease * 1000), self._keep, *page)
-                answer = await self._persistent.script("leases", "renew_leases", names, given)
-                types.update(zip(page, map(bytes.decode, answer), strict=True))
+
+        async def renew(tag: str, page: Sequence[str]) -> None:
+            names = [keys.due(self._namespace, tag)]
+            for run in page:
+                names += [spell(self._namespace, run) for spell in (keys.record, keys.states, keys.inputs)]
+            given = (holder, int(lease * 1000), self._keep, *page)
+            answer = await self._persistent.script("leases", "renew_leases", names, given)
+            types.update(zip(page, map(bytes.decode, answer), strict=True))
+
+        # All at once: a node of a Cluster that is away is not to cost the leases of what the others hold.
+        pages = [
+            (tag, those[start : start + _PAGE])
+            for tag, those in by_tag.items()
+            for start in range(0, len(those), _PAGE)
+        ]
+        failures = await asyncio.gather(*(renew(*page) for page in pages), return_exceptions=True)
+        for failure in failures:
+            if isinstance(failure, BaseException) and (not types or not isinstance(failure, FlowchanError)):
+                raise failure
+            if isinstance(failure, FlowchanError):
+                logger.warning("Some leases could not be renewed: %s", failure)
         return types
 
     async def take(self, deployment: str, tag: str, holder: str, lease: float, state: Sequence[bytes | str]) -> Taken:

@@ -80,7 +80,7 @@ class Sent:
         waiter = self._outbox.loop.create_future()
         if self.is_over:
             waiter.set_result(None)
-        elif self._waiter is None:
+        elif self._waiter is None or self._waiter.done():
             self._waiter = waiter
         else:
             self._others = [*(self._others or ()), waiter]
@@ -92,7 +92,7 @@ class Sent:
 
     def written_with(self, *, expiring: bool) -> None:
         """It was given to a connection, alone or with a PEXPIRE behind it."""
-        self.written, self._expiring = True, expiring
+        self.written, self._expiring, self.refusal = True, expiring, None
 
     def __call__(self, reply: Any) -> None:
         """Take the reply to XADD, then the one to PEXPIRE if that was sent along."""
@@ -104,7 +104,7 @@ class Sent:
             return  # it stays pending; the loss is handled once, for all
         elif self.entry is not None:
             self._outbox.expired(self, reply)
-        elif isinstance(reply, Refusal) and self.written:
+        elif isinstance(reply, Refusal) and self.written and not self.is_over:
             self._outbox.refused(self, reply)
 
     def end(self, error: FlowchanError | None = None) -> None:

@@ -98,7 +98,7 @@ class Source:
 
     def listen(self) -> None:
         """See to it that the next message arrives here: look for it, or have it pushed."""
-        if self.tap is not None or self._looking:
+        if self.tap is not None or self._looking or self._closed:
             return
         if self.is_drained:
             self._hub.attach(self)

@@ -73,7 +73,7 @@ class Subscription:
     @property
     def is_waited_for(self) -> bool:
         """Whether somebody waits for an entry, or is about to take one."""
-        return bool(self._waiters or self._promised)
+        return bool(self._waiters or self._promised or self._beginning is not None)
 
     def take(self) -> Entry | None:
         """The next entry, if it can be had without waiting. Not past those who were woken for what is there."""
@@ -99,14 +99,14 @@ class Subscription:
             if self.is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
             waiter: asyncio.Future[_Call] = self._loop.create_future()
-            self._waiters[waiter] = deadline
+            self._waiters[waiter] = None if only_now else deadline
             if only_now:
                 look = self._look_once_more(waiter, self._hub.patience)
             else:
                 look = None
                 if deadline is not None and (self._alarm is None or deadline < self._alarm.when):
                     self._set_alarm(deadline)
-                if self._only is None or self._only.tap is None or self._promised:
+                if self._only is None or self._only.tap is None or self._only.buffer or self._promised:
                     self._wake()  # a source with a tap has nothing, for it was asked, and is listening
             try:
                 call = await waiter
@@ -183,7 +183,9 @@ class Subscription:
             if source.cursor != keys.FIRST:
                 continue
             try:
-                source.cursor = await beginning(self._hub.commands, source.stream, self._excluded[source.stream])
+                found = await beginning(self._hub.commands, source.stream, self._excluded[source.stream])
+                if source.cursor == keys.FIRST:  # else one who could not wait for it has gone on
+                    source.cursor = found
             except ConnectionLost:
                 pass  # from the first, then: slower, and just as right
             except Refusal as refusal:
@@ -212,16 +214,18 @@ class Subscription:
         assert self._alarm is not None  # noqa: S101 - it rings
         due, self._alarm = self._alarm.when, None
         later: list[float] = []
-        for waiter, deadline in list(self._waiters.items()):
-            if deadline is None or waiter not in self._waiters:
-                continue
-            if deadline <= due:
-                self._waiters[waiter] = None  # the look for the last moment has begun, and ends it
-                self._time_is_up(waiter, deadline)
-            else:
+        over: list[tuple[asyncio.Future[_Call], float]] = []
+        for waiter, deadline in self._waiters.items():
+            if deadline is not None and deadline <= due:
+                over.append((waiter, deadline))
+            elif deadline is not None:
                 later.append(deadline)
         if later and not self.is_closed:
             self._set_alarm(min(later))
+        for waiter, deadline in over:
+            if waiter in self._waiters:
+                self._waiters[waiter] = None  # the look for the last moment has begun, and ends it
+                self._time_is_up(waiter, deadline)
 
     def _time_is_up(self, waiter: asyncio.Future[_Call], deadline: float) -> None:
         if waiter.done():

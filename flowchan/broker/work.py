@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_PAUSE = 5.0
+"""Seconds until a stream that cannot be listened to is tried again."""
+
+
 class Piece(NamedTuple):
     """One message that a consumer has, until it is acknowledged."""
 
@@ -72,12 +76,13 @@ class Work:
         self._was_in_doubt = False
         self._fetching: asyncio.Task[None] | None = None
         self._changed: set[asyncio.Future[None]] = set()
+        self._waiting = 0
         self._is_closed = False
 
     @property
     def is_waited_for(self) -> bool:
         """Whether somebody waits for a message."""
-        return bool(self._changed or self._fetching)
+        return self._waiting > 0
 
     async def get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - the deadline is part of what it does
         """Wait for the next message, for ``timeout`` seconds at most (None: no limit; 0: what is there now).
@@ -87,14 +92,25 @@ class Work:
             BrokerUnavailable: the time is up, and the broker cannot be reached.
             FlowchanError: the group cannot be read.
         """
+        self._waiting += 1
+        try:
+            return await self._get(timeout)
+        finally:
+            self._waiting -= 1
+
+    async def _get(self, timeout: float | None) -> Entry:  # noqa: ASYNC109 - likewise
         started = self.loop.time()
         deadline = None if timeout is None else started + timeout
+        # What was heard says nothing of what is there now, nor does an answer that may be older than the call.
+        must_ask = timeout is not None and timeout <= 0
         while True:
             if self._is_closed:
                 raise BrokerUnavailable("The receiver was closed.")
             entry = self._take_ready()
             if entry is not None:
                 return entry
+            if must_ask and self._fetching is None:
+                must_ask, self._may_be_more = False, True
             left = None if deadline is None else deadline - self.loop.time()
             if self._may_be_more or self._fetching is not None:
                 # What is there is had even where no time is allowed; then it is the broker's answer that is waited for.
@@ -102,10 +118,7 @@ class Work:
                 await self._fetched(patience if timeout == 0 else left)
                 continue
             if left is not None and left <= 0:
-                trouble = self._hub.trouble(self._streams[0])  # all are of one run
-                if trouble is not None:
-                    raise BrokerUnavailable(f"No message came in time: {trouble}") from None
-                raise TimeoutError("No message came in time.")
+                raise self._time_is_up()
             await self._change(min(self._lease / 2, self._lease if left is None else left))
 
     def take(self) -> Entry | None:
@@ -131,8 +144,10 @@ class Work:
         Raises:
             FlowchanError: it is not known to be acknowledged.
         """
-        self._held[entry.stream].discard(entry.id)
-        await self._claims.acknowledge(entry.stream, self.group, entry.id)
+        try:
+            await self._claims.acknowledge(entry.stream, self.group, entry.id)
+        finally:
+            self._held[entry.stream].discard(entry.id)
 
     def finish(self, entry: Entry) -> None:
         """As :meth:`acknowledge`, for who does not wait for that."""
@@ -196,14 +211,25 @@ class Work:
         if self._fetching is None:
             self._may_be_more = False
             self._fetching = self.loop.create_task(self._fetch())
+            self._fetching.add_done_callback(self._fetch_ended)
         fetching = self._fetching
         done, _ = await asyncio.wait([fetching], timeout=None if seconds is None else max(seconds, 0.0))
         if not done:
-            raise TimeoutError("No message came in time.")
-        if self._fetching is fetching:
-            self._fetching = None
+            raise self._time_is_up()
         if not fetching.cancelled():
             fetching.result()
+
+    def _fetch_ended(self, fetching: asyncio.Task[None]) -> None:
+        # Here, for whoever waited may be gone: the next one is not to be told of an old failure.
+        self._fetching = None
+        if not fetching.cancelled():
+            fetching.exception()  # seen: who waits for it raises it
+
+    def _time_is_up(self) -> Exception:
+        trouble = self._hub.trouble(self._streams[0])  # all are of one run
+        if trouble is not None:
+            return BrokerUnavailable(f"No message came in time: {trouble}")
+        return TimeoutError("No message came in time.")
 
     async def _fetch(self) -> None:
         look = ""
@@ -252,13 +278,18 @@ class Work:
         source.listen()
 
     def _heard(self, stream: str) -> None:
+        if self._is_closed:
+            return  # a look that was under way has ended: not to join a lane for nobody
         source = self._sources[stream]
         while source.buffer:
             source.pop()
-        source.error = None  # who fetches meets it, too
+        failed, source.error = source.error is not None, None  # who fetches meets it, too
         self._may_be_more = True
         self._wake()
-        source.listen()
+        if failed:
+            self._hub.later(_PAUSE, source.listen)
+        else:
+            source.listen()
 
     async def _change(self, seconds: float) -> None:
         changed: asyncio.Future[None] = self.loop.create_future()

@@ -16,6 +16,7 @@ from flowchan.broker.source import Entry
 from flowchan.broker.work import Piece, Work, by_consumer
 from flowchan.errors import FlowchanError
 from flowchan.settings import Settings
+from flowchan.wire.keys import EntryId
 
 logger = logging.getLogger(__name__)
 
@@ -91,22 +92,26 @@ class _Leases:
         self._settings = settings
         self._handlings: weakref.WeakSet[Handling] = weakref.WeakSet()
         self._is_beating = False
+        self._lock = threading.Lock()
         self._renewals: set[asyncio.Task[None]] = set()
 
     def add(self, handling: Handling) -> None:
         """Renew what is worked on there, from now on."""
-        if handling not in self._handlings:
+        with self._lock:
             self._handlings.add(handling)
-        if not self._is_beating:
+            if self._is_beating:
+                return
             self._is_beating = True
-            loop = bridge.loop()
-            loop.call_soon_threadsafe(loop.call_later, self._settings.lease / 3, self._beat)
+        loop = bridge.loop()
+        loop.call_soon_threadsafe(loop.call_later, self._settings.lease / 3, self._beat)
 
     def _beat(self) -> None:
-        pieces = [piece for handling in list(self._handlings) for piece in handling.pieces()]
-        if not pieces:
-            self._is_beating = False
-            return
+        with self._lock:
+            # Together: what is added before is seen here, and what is added behind begins anew.
+            pieces = [piece for handling in list(self._handlings) for piece in handling.pieces()]
+            if not pieces:
+                self._is_beating = False
+                return
         loop = asyncio.get_running_loop()
         renewal = loop.create_task(self._renew(pieces))
         self._renewals.add(renewal)
@@ -115,11 +120,15 @@ class _Leases:
 
     async def _renew(self, pieces: list[Piece]) -> None:
         claims = broker_of_this_loop(self._settings).claims
-        for (stream, group, consumer), entries in by_consumer(pieces).items():
+
+        async def renew(stream: str, group: str, consumer: str, entries: list[EntryId]) -> None:
             try:
                 await claims.renew(stream, group, consumer, entries)
             except FlowchanError as error:
                 logger.warning("The leases of %d messages could not be renewed: %s", len(entries), error)
+
+        # All at once: a node of a Cluster that is away is not to cost the leases of what the others hold.
+        await asyncio.gather(*(renew(*whose, entries) for whose, entries in by_consumer(pieces).items()))
 
 
 _leases: dict[Settings, _Leases] = {}

@@ -39,13 +39,14 @@ class _Later(RunInputMetadata):
     """
 
     def __getattribute__(self, name: str) -> Any:
-        given = object.__getattribute__(self, "__dict__").pop("given", None)
-        object.__setattr__(self, "__class__", RunInputMetadata)
+        # In this order, for two threads may look for the first time: made twice it is the same.
+        given = object.__getattribute__(self, "__dict__").get("given")
         if given is not None:
             stream, entry, sender = given
             made = metadata_of(stream, EntryId.parse(entry), sender)
-            for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+            for part in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__", "__dict__"):
                 object.__setattr__(self, part, getattr(made, part))
+        object.__setattr__(self, "__class__", RunInputMetadata)
         return getattr(self, name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, cast
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 _PRODUCERS = 1024
+_in_order = threading.Lock()
 _AHEAD = 64
 _NOTHING: Any = object()
 
@@ -236,12 +238,14 @@ class InputReceiver(Generic[T_co]):
     def _next_blocking(self) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
-            entry = self._buffered()
+            # Together: what one thread takes first must not count as a copy because another was quicker with the next.
+            with _in_order:
+                entry = self._buffered()
+                envelope = None if entry is None else self._envelope(entry)
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            envelope = self._envelope(entry)
             if envelope is not None:
                 return self._value(entry, envelope)
 
@@ -371,8 +375,11 @@ class InputReceiver(Generic[T_co]):
             _free(*bound)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it was never made, for an argument was wrong
-            self._unbind()
+        bound = getattr(self, "_bound", None)  # not there if an argument was wrong
+        if bound is not None:
+            # Later, on its loop: the collector may come in the middle of what closing would do.
+            with contextlib.suppress(RuntimeError):  # the loop ended, and what it held with it
+                bound[0].loop.call_soon_threadsafe(bound[1].close)
 
     # --- from entry to value ---------------------------------------------------------------------
 
@@ -397,8 +404,10 @@ class InputReceiver(Generic[T_co]):
             if self._vetting is not None and FOR_GROUP not in envelope.headers:
                 self._vetting.pass_over(entry)
             return None
-        if len(self._seen) >= _PRODUCERS and producer not in self._seen:
-            del self._seen[next(iter(self._seen))]
+        if len(self._seen) > 1:
+            self._seen.pop(producer, None)  # whoever was heard last is forgotten last
+            if len(self._seen) >= _PRODUCERS:
+                del self._seen[next(iter(self._seen))]
         self._seen[producer] = number
         return envelope
 

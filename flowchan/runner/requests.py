@@ -58,12 +58,13 @@ class Requests:
         """Where the oldest request waits; None where none does."""
         return min(self._waiting, key=self._waiting.__getitem__, default=None)
 
-    def took(self, place: Place, following: EntryId | None) -> None:
-        """A request was taken there; ``following`` is the next one's entry."""
-        if following is None:
-            self._waiting.pop(place, None)
-        else:
-            self._waiting[place] = following
+    def take(self, place: Place) -> EntryId:
+        """The oldest request of a place is being taken: what is heard of there from now on is another."""
+        return self._waiting.pop(place)
+
+    def add(self, place: Place, entry: EntryId) -> None:
+        """A request waits there."""
+        self._add(place, entry)
 
     async def look(self) -> None:
         """Find what waits by asking for it."""

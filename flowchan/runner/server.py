@@ -189,13 +189,16 @@ class Server:
         state, holder = Pending(), secrets.token_hex(8)
         state_id, whole, rest = store.stored(state)
         told = state_id, whole, state.type.value, rest
+        entry = self._requests.take(place)
         try:
             taken = await self._broker.records.take(deployment, tag, holder, self._settings.lease, told)
         except BrokerError as error:
+            # The others may be with another node of a Cluster.
             logger.warning("A request could not be taken: %s", error)
-            self._loop.call_later(_PAUSE, self._changed.set)
-            return False
-        self._requests.took(place, taken.following)
+            self._loop.call_later(_PAUSE, self._requests.add, place, entry)
+            return True
+        if taken.following is not None:
+            self._requests.add(place, taken.following)
         if taken.run is None:
             return True
         if deployment in spare.problems:

@@ -33,7 +33,6 @@ async def test_an_earlier_alarm_that_is_set_later_does_not_wait_for_the_other() 
     alarms.at(loop.time(), done.set)
     await asyncio.wait_for(done.wait(), 20)
     alarms.cancel(far)
-    alarms.close()
 
 
 async def test_a_cancelled_alarm_does_not_ring_and_an_alarm_may_set_and_cancel_others() -> None:
@@ -71,4 +70,4 @@ async def test_cancelled_alarms_of_an_hour_from_now_are_not_kept_for_an_hour() -
     assert not any(each() for each in gone)
     assert len(alarms._heap) < 1000
     assert kept in alarms._heap
-    alarms.close()
+    alarms.cancel(kept)

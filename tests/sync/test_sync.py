@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -78,6 +79,25 @@ def test_threads_send_and_receive_at_once() -> None:
         heard = list(threads.map(converse, range(16)))
 
     assert heard == [[(number ^ 1) * 100 + turn for turn in range(30)] for number in range(16)]
+
+
+@pytest.mark.parametrize("keys", [None, "a:c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtdG8tc2lnbg=="])
+def test_threads_that_share_a_receiver_share_its_messages(keys: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if keys is not None:
+        monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys)
+    for number in range(600):
+        sync.send_input(number, RUN)
+    receiver = sync.receive_input(int, flow_run_id=RUN, timeout=0, raise_timeout_error=False)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            heard = list(threads.map(lambda _: list(receiver), range(6)))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert sorted(number for each in heard for number in each) == list(range(600))
 
 
 def test_the_sends_of_a_thread_keep_their_order_among_those_of_others() -> None:
