@@ -174,6 +174,9 @@ class Server:
 
     async def _take_all(self) -> None:
         while self._room() > 0:
+            if self._limit is not None:
+                # Who can take only some takes the oldest; of those in other lanes or on other nodes it hears a little late.
+                await self._requests.look()
             place = self._requests.oldest()
             if place is None:
                 break
