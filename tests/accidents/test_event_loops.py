@@ -434,10 +434,13 @@ def test_what_a_loop_took_with_it_when_it_was_closed_is_not_lost_in_silence(sile
         loop.run_until_complete(main())
         loop.close()
         run(other())
-        assert [level for level, text in said] == ["ERROR"], said
-        assert "run lost, channel numbers" in said[0][1], said
+        # The connection may have been quick enough: then it is stored, and there is nothing to tell.
+        with redis.Redis.from_url(os.environ["FLOWCHAN_URL"]) as client:
+            is_stored = client.xlen(keys.stream(os.environ["FLOWCHAN_NAMESPACE"], "lost", "numbers"))
+        assert said or is_stored
+        assert all(level == "ERROR" and "run lost, channel numbers" in text for level, text in said), said
     """)
-    assert (streams.values("lost"), streams.values("stored")) == ([], [1])
+    assert streams.values("stored") == [1]
 
 
 def test_an_ordinary_end_says_nothing(silent: Silent, streams: Streams) -> None:
