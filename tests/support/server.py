@@ -37,7 +37,9 @@ class Server:
         self.folder = Path(self._folder.name)
         self.socket = self.folder / "s"
         self.port = port or (free_ports(1)[0] if tcp else 0)
-        self._options = ["--appendonly", "yes" if append_only else "no", *options]
+        # Written before each answer, as the embedded one does: `everysec` may hold a write back, and lose what it has
+        # acknowledged when it is killed.
+        self._options = ["--appendonly", "yes" if append_only else "no", "--appendfsync", "no", *options]
         self._process: subprocess.Popen[bytes] | None = None
         self._is_paused = False
 
