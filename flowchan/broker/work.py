@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import secrets
@@ -76,6 +77,8 @@ class Work:
         self._was_in_doubt = False
         self._fetching: asyncio.Task[None] | None = None
         self._changed: set[asyncio.Future[None]] = set()
+        self._stale: list[Entry] = []
+        """Fetched, handed to nobody, and to be given back before anything is claimed: it was not handed out."""
         self._waiting = 0
         self._is_closed = False
 
@@ -187,6 +190,8 @@ class Work:
             source.close()
         if self._fetching is not None:  # it gives back what it gets, if the broker is there
             self.loop.call_later(self._hub.patience, self._fetching.cancel)
+        for entry in self._stale:
+            self._give_back(entry.stream, [entry.id], were_handed_out=False)
         for stream, entries in self._held.items():
             unseen = {entry for entry in entries if (stream, entry) in self._fetched_only}
             self._give_back(stream, entries - unseen, were_handed_out=True)
@@ -203,7 +208,8 @@ class Work:
             # It waited here for too long, and may be another's.
             self._held[entry.stream].discard(entry.id)
             self.handed_out(entry)
-            self._give_back(entry.stream, [entry.id], were_handed_out=False)
+            self._stale.append(entry)
+            self._may_be_more = True
         return None
 
     async def _fetched(self, seconds: float | None) -> None:
@@ -232,6 +238,10 @@ class Work:
         return TimeoutError("No message came in time.")
 
     async def _fetch(self) -> None:
+        while self._stale:
+            entry = self._stale.pop()
+            with contextlib.suppress(FlowchanError):  # its lease is over soon
+                await self._claims.give_back(entry.stream, self.group, self.consumer, [entry.id], were_handed_out=False)
         look = ""
         if self._was_in_doubt:
             look = "2"
