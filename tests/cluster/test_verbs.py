@@ -17,7 +17,7 @@ from flowchan.deployments import run_deployment
 from flowchan.errors import BrokerUnavailable, InvalidSettingError, SendQueueFull
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, Program, run
-from tests.conftest import end_of_bridge
+from tests.support.bridge import end_of_bridge
 from tests.support.cluster import Cluster
 from tests.support.numbers import stored
 from tests.support.ports import free_ports

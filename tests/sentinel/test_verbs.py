@@ -11,7 +11,7 @@ from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_
 from flowchan.channels import Channels
 from flowchan.errors import BrokerRefused, BrokerUnavailable
 from tests.cli.program import FLOWCHAN, run
-from tests.conftest import end_of_bridge
+from tests.support.bridge import end_of_bridge
 from tests.support.ports import free_ports
 from tests.support.runs import seen, started
 from tests.support.sentinels import SERVICE, Sentinels

@@ -1,0 +1,172 @@
+"""Waits that are cancelled while messages come: by cancel(), by time limits of the caller's, by the receiver's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from flowchan import receive_input, send_input
+from tests.faults.checker import Sender, Witness, hold
+from tests.faults.fault import Broken, Fault, Progress, Seen
+from tests.faults.surroundings import RUN, looking, own_server
+from tests.support.streams import CHANNEL
+
+_TURNS = 12
+"""Turns of the loop that a wait may get: fewer than a message takes, and more."""
+_LONGEST = 0.001
+"""Seconds that a wait with a limit may get, likewise."""
+_AHEAD = 8
+_PATIENCE = 30.0
+
+Wait = Callable[[Any, Witness], Awaitable[None]]
+
+
+async def _one(receiver: Any, saw: Witness) -> None:
+    saw.values.append(await receiver.next())
+
+
+async def _by_cancel(receiver: Any, saw: Witness, chance: random.Random) -> bool:
+    waiting = asyncio.ensure_future(_one(receiver, saw))
+    for _ in range(chance.randrange(_TURNS)):
+        if waiting.done():
+            break
+        await asyncio.sleep(0)
+    was_asked_to = waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled() == was_asked_to, "a wait that is cancelled ends at once, and as cancelled"
+    if not was_asked_to:
+        waiting.result()
+    return was_asked_to
+
+
+async def _by_scope(receiver: Any, saw: Witness, chance: random.Random) -> bool:
+    with anyio.move_on_after(chance.random() * _LONGEST) as scope:
+        await _one(receiver, saw)
+    return scope.cancelled_caught
+
+
+async def _by_timeout(receiver: Any, saw: Witness, chance: random.Random) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(chance.random() * _LONGEST):
+            await _one(receiver, saw)
+        return False
+    return True
+
+
+async def _by_its_own_limit(receiver: Any, saw: Witness, chance: random.Random) -> bool:
+    receiver._timeout = chance.random() * _LONGEST
+    try:
+        await _one(receiver, saw)
+    except TimeoutError:
+        return True
+    finally:
+        receiver._timeout = _PATIENCE
+    return False
+
+
+_WAYS = (_by_cancel, _by_scope, _by_timeout, _by_its_own_limit)
+
+
+class _Ordeal:
+    """Senders that never stop, and receivers whose waits are cancelled, until that was often enough."""
+
+    def __init__(self, count: int, group: str | None, progress: Callable[[int], None]) -> None:
+        self.count = count
+        self.cancelled = 0
+        self.senders = [Sender("a"), Sender("b")]
+        self.group = group
+        self.witnesses = [Witness(str(number)) for number in range(3)]
+        self._progress = progress
+        self._is_enough = False
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            for sender in self.senders:
+                tasks.start_soon(self._send, sender)
+            try:
+                async with anyio.create_task_group() as waiting:
+                    for number, saw in enumerate(self.witnesses):
+                        waiting.start_soon(self._receive, saw, random.Random(number))
+            finally:
+                self._is_enough = True
+
+    async def _send(self, sender: Sender) -> None:
+        # Never far ahead: where there is always a message to be had, there is no wait to cancel.
+        while not self._is_enough:
+            if sum(len(each.told) for each in self.senders) - self._seen() < _AHEAD:
+                value = f"{sender.name}{len(sender.told)}"
+                sender.sends(value)
+                await send_input(value, RUN, key_prefix=CHANNEL)
+                sender.acknowledged(value)
+            else:
+                await asyncio.sleep(0)
+
+    def _seen(self) -> int:
+        counts = [len(each.values) for each in self.witnesses]
+        return min(counts) if self.group is None else sum(counts)
+
+    async def _receive(self, saw: Witness, chance: random.Random) -> None:
+        receiver = receive_input(
+            str, flow_run_id=RUN, key_prefix=CHANNEL, timeout=_PATIENCE, poll_interval=10, group=self.group
+        )
+        async with receiver:
+            while self.cancelled < self.count:
+                self.cancelled += await chance.choice(_WAYS)(receiver, saw, chance)
+                self._progress(min(self.cancelled, self.count))
+            self._is_enough = True
+            await self._take_the_rest(receiver, saw)
+
+    async def _take_the_rest(self, receiver: Any, saw: Witness) -> None:
+        """As it ends with those who wait no more: each has all, or all together have all."""
+        receiver._timeout = 0.2
+        quiet = asyncio.get_running_loop().time() + _PATIENCE
+        while not self._is_complete(saw) and asyncio.get_running_loop().time() < quiet:
+            with contextlib.suppress(TimeoutError):
+                await _one(receiver, saw)
+
+    def _is_complete(self, saw: Witness) -> bool:
+        sent = sum(len(each.told) for each in self.senders)
+        return (len(saw.values) if self.group is None else self._seen()) >= sent
+
+
+def _run(count: int, progress: Progress, group: str | None) -> Seen:
+    with own_server(append_only=False) as server:
+        ordeal = _Ordeal(count, group, progress)
+        asyncio.run(ordeal.run())
+        with looking(server) as streams:
+            stored = streams.values(RUN)
+    messages = len(stored)
+    counted = f"{ordeal.cancelled:,} cancelled waits of 3 receivers, {messages:,} messages of 2 senders"
+    if messages < count / 100:
+        raise Broken(counted, "there was no load")
+    hold(stored, ordeal.senders).must_be_none(counted)
+    if group is None:
+        for saw in ordeal.witnesses:
+            saw.hold(stored, ordeal.senders).must_be_none(counted)
+        return Seen(counted, "each receiver: 0 lost, 0 twice, in order")
+    together = [value for saw in ordeal.witnesses for value in saw.values]
+    hold(together, ordeal.senders).must_be_none(counted, besides=["swapped"])
+    return Seen(counted, "together: 0 lost, 0 twice")
+
+
+FAULTS = (
+    Fault(
+        "cancelled waits",
+        "no loss, no duplicate, order per sender",
+        3_000,
+        100_000,
+        lambda count, progress: _run(count, progress, None),
+    ),
+    Fault(
+        "cancelled waits in a group",
+        "no loss, no duplicate",
+        3_000,
+        100_000,
+        lambda count, progress: _run(count, progress, "shop"),
+    ),
+)

@@ -1,0 +1,8 @@
+"""All faults, in the order of their table; ``tests.faults.<module>.FAULTS`` for each row or group of rows."""
+
+from __future__ import annotations
+
+from tests.faults import cancelled_waits
+from tests.faults.fault import Fault
+
+FAULTS: tuple[Fault, ...] = (*cancelled_waits.FAULTS,)
