@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import cancelled_waits
+from tests.faults import cancelled_waits, dropped_replies
 from tests.faults.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (*cancelled_waits.FAULTS,)
+FAULTS: tuple[Fault, ...] = (*cancelled_waits.FAULTS, *dropped_replies.FAULTS)
