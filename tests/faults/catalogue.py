@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults import cancelled_waits, dropped_replies
+from tests.faults import cancelled_waits, dropped_replies, killed_receivers, killed_server
 from tests.faults.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (*cancelled_waits.FAULTS, *dropped_replies.FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *cancelled_waits.FAULTS,
+    *dropped_replies.FAULTS,
+    *killed_receivers.FAULTS,
+    *killed_server.FAULTS,
+)
