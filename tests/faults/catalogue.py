@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults import cancelled_waits, dropped_replies, killed_receivers, killed_server
+from tests.faults import (
+    cancelled_waits,
+    dropped_replies,
+    killed_receivers,
+    killed_server,
+    stopped_receivers,
+    stopped_server,
+)
 from tests.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -10,4 +17,6 @@ FAULTS: tuple[Fault, ...] = (
     *dropped_replies.FAULTS,
     *killed_receivers.FAULTS,
     *killed_server.FAULTS,
+    *stopped_server.FAULTS,
+    *stopped_receivers.FAULTS,
 )
