@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.faults import (
+    broken_way,
     cancelled_waits,
     dropped_replies,
     killed_receivers,
@@ -19,4 +20,5 @@ FAULTS: tuple[Fault, ...] = (
     *killed_server.FAULTS,
     *stopped_server.FAULTS,
     *stopped_receivers.FAULTS,
+    *broken_way.FAULTS,
 )

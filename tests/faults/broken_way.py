@@ -1,0 +1,153 @@
+"""The way to the server: cut, reset, slow, silent in one direction or both, gone for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+
+from flowchan.broker import dialler, lane
+from tests.faults.fault import Broken, Fault, Progress, Seen
+from tests.faults.surroundings import RUN, looking, own_proxy, own_server
+from tests.faults.talk import Talk
+from tests.support.proxy import Proxy
+
+_BOTH = (None, "shop")
+_RATE = 20_000.0
+_DELAY = 0.05
+_GOES_AGAIN = 5.0
+
+
+class _Told:
+    """What the row says besides that nothing is lost."""
+
+    def __init__(self) -> None:
+        self.counted = ""
+        self.slowest = 0.0
+        self.remark = ""
+
+    @contextlib.asynccontextmanager
+    async def until(self, talk: Talk) -> Any:
+        """After the block: until all go on, as quickly as it takes."""
+        yield
+        start = time.monotonic()
+        await talk.goes_again()
+        self.slowest = max(self.slowest, time.monotonic() - start)
+
+
+Ordeal = Callable[[Proxy, Talk, int, Progress, _Told], Awaitable[None]]
+
+
+def _run(count: int, progress: Progress, ordeal: Ordeal, *, tcp: bool = False, **options: Any) -> Seen:
+    told = _Told()
+
+    async def run(proxy: Proxy) -> Talk:
+        talk = Talk(groups=_BOTH, **options)
+        async with talk.under_way():
+            await ordeal(proxy, talk, count, progress, told)
+        return talk
+
+    with own_server(append_only=False) as server:
+        with own_proxy(server, tcp=tcp) as proxy:
+            talk = asyncio.run(run(proxy))
+        with looking(server) as streams:
+            stored = streams.values(RUN)
+    counted = f"{told.counted}; {talk.sends:,} sends"
+    text = f"{talk.hold(stored, counted)}; going again ≤ {told.slowest:.1f} s{told.remark}"
+    if told.slowest > _GOES_AGAIN:
+        raise Broken(counted, text)
+    return Seen(counted, text)
+
+
+async def _cut(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told) -> None:
+    await _end_again_and_again(proxy.cut, proxy, talk, count, progress, told)
+
+
+async def _reset(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told) -> None:
+    await _end_again_and_again(proxy.reset, proxy, talk, count, progress, told)
+
+
+async def _end_again_and_again(
+    end: Callable[[], int], proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told
+) -> None:
+    chance, ended, before = random.Random(1), 0, len(proxy.calls)
+    for number in range(count):
+        await anyio.sleep(chance.random() * 0.1)
+        async with told.until(talk):
+            ended += await asyncio.to_thread(end)
+        progress(number + 1)
+    made = len(proxy.calls) - before
+    told.counted = f"{count:,} times all connections, {ended:,} in all"
+    told.remark = f"; {made:,} reconnects"
+    if made > ended:
+        raise Broken(told.counted, f"{made:,} reconnects: more than connections were ended")
+
+
+async def _gone(proxy: Proxy, talk: Talk, seconds: int, progress: Progress, told: _Told) -> None:
+    """Half of the time who connects is turned away, half of the time he is never answered."""
+    talk.rest()
+    counts, rates = [], []
+    for way in ("accepts", "answers"):
+        setattr(proxy, way, False)
+        await asyncio.to_thread(proxy.cut)
+        going = asyncio.ensure_future(talk.goes_again())  # from here on it wants to
+        start = time.monotonic()
+        for second in range(seconds // 2):
+            await anyio.sleep(1)  # the fault itself
+            progress(second + 1)
+        # All connections find out by themselves, at once; from then on one attempt stands for all.
+        later = [when for when in proxy.calls if when > start + 1.0]
+        counts.append(len([when for when in proxy.calls if when > start]))
+        rates.append(len(later) / (time.monotonic() - start - 1.0))
+        setattr(proxy, way, True)
+        async with told.until(talk):
+            await going
+    closest = min((b - a for a, b in itertools.pairwise(later)), default=0.0)
+    del closest
+    told.counted = f"{seconds // 2} s turned away, {seconds // 2} s not answered, one client"
+    told.remark = f"; {' and '.join(f'{rate:.1f}' for rate in rates)} attempts a second"
+    if max(rates) > 1.2:
+        raise Broken(told.counted, told.remark)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float | None) -> Iterator[None]:
+    """For how long a silent connection is trusted: in the tests less than it is."""
+    before = dialler.REPLY_PATIENCE, lane._GRACE
+    if seconds is not None:
+        dialler.REPLY_PATIENCE, lane._GRACE = seconds, seconds
+    try:
+        yield
+    finally:
+        dialler.REPLY_PATIENCE, lane._GRACE = before
+
+
+FAULTS = (
+    Fault(
+        "connections cut",
+        "recovered; no reconnect but for what was cut",
+        20,
+        500,
+        lambda count, progress: _run(count, progress, _cut),
+    ),
+    Fault(
+        "connections reset",
+        "recovered; no reconnect but for what was reset",
+        20,
+        500,
+        lambda count, progress: _run(count, progress, _reset, tcp=True),
+    ),
+    Fault(
+        "server out of reach",
+        "recovered; at most one attempt a second a client",
+        6,
+        60,
+        lambda count, progress: _run(count, progress, _gone, are_apart=False),
+    ),
+)
