@@ -22,6 +22,9 @@ _BOTH = (None, "shop")
 _RATE = 20_000.0
 _DELAY = 0.05
 _GOES_AGAIN = 5.0
+_FOUND_OUT = 1.0
+_CLOSEST = 0.95
+"""Seconds between two attempts; a twentieth for the clock of a machine that is busy."""
 
 
 class _Told:
@@ -30,6 +33,7 @@ class _Told:
     def __init__(self) -> None:
         self.counted = ""
         self.slowest = 0.0
+        self.closest = float("inf")
         self.remark = ""
 
     @contextlib.asynccontextmanager
@@ -44,7 +48,15 @@ class _Told:
 Ordeal = Callable[[Proxy, Talk, int, Progress, _Told], Awaitable[None]]
 
 
-def _run(count: int, progress: Progress, ordeal: Ordeal, *, tcp: bool = False, **options: Any) -> Seen:
+def _run(
+    count: int,
+    progress: Progress,
+    ordeal: Ordeal,
+    *,
+    tcp: bool = False,
+    goes_again: float = _GOES_AGAIN,
+    **options: Any,
+) -> Seen:
     told = _Told()
 
     async def run(proxy: Proxy) -> Talk:
@@ -60,7 +72,7 @@ def _run(count: int, progress: Progress, ordeal: Ordeal, *, tcp: bool = False, *
             stored = streams.values(RUN)
     counted = f"{told.counted}; {talk.sends:,} sends"
     text = f"{talk.hold(stored, counted)}; going again ≤ {told.slowest:.1f} s{told.remark}"
-    if told.slowest > _GOES_AGAIN:
+    if told.slowest > goes_again or told.closest < _CLOSEST:
         raise Broken(counted, text)
     return Seen(counted, text)
 
@@ -91,29 +103,46 @@ async def _end_again_and_again(
 
 async def _gone(proxy: Proxy, talk: Talk, seconds: int, progress: Progress, told: _Told) -> None:
     """Half of the time who connects is turned away, half of the time he is never answered."""
-    talk.rest()
-    counts, rates = [], []
+    counts: list[int] = []
     for way in ("accepts", "answers"):
         setattr(proxy, way, False)
         await asyncio.to_thread(proxy.cut)
-        going = asyncio.ensure_future(talk.goes_again())  # from here on it wants to
         start = time.monotonic()
         for second in range(seconds // 2):
             await anyio.sleep(1)  # the fault itself
-            progress(second + 1)
-        # All connections find out by themselves, at once; from then on one attempt stands for all.
-        later = [when for when in proxy.calls if when > start + 1.0]
-        counts.append(len([when for when in proxy.calls if when > start]))
-        rates.append(len(later) / (time.monotonic() - start - 1.0))
+            progress(seconds // 2 * len(counts) + second + 1)
+        attempts = [when for when in proxy.calls if when > start]
+        counts.append(len(attempts))
+        # Each connection finds out by itself, at once; from then on one attempt stands for all.
+        later = [when for when in attempts if when > start + _FOUND_OUT]
+        told.closest = min([told.closest, *(b - a for a, b in itertools.pairwise(later))])
         setattr(proxy, way, True)
         async with told.until(talk):
-            await going
-    closest = min((b - a for a, b in itertools.pairwise(later)), default=0.0)
-    del closest
-    told.counted = f"{seconds // 2} s turned away, {seconds // 2} s not answered, one client"
-    told.remark = f"; {' and '.join(f'{rate:.1f}' for rate in rates)} attempts a second"
-    if max(rates) > 1.2:
-        raise Broken(told.counted, told.remark)
+            pass
+    told.counted = f"{seconds // 2} s turned away, {seconds // 2} s not answered; one client"
+    told.remark = f"; {counts[0]:,} and {counts[1]:,} attempts, {told.closest:.1f} s or more apart"
+
+
+async def _half_open(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told) -> None:
+    ways = ({"requests": False}, {"replies": False}, {})
+    for number in range(count):
+        proxy.swallow(**ways[number % len(ways)])
+        async with told.until(talk):
+            pass
+        progress(number + 1)
+    told.counted = f"{count} times all connections stay open and let nothing through, in one direction or both"
+
+
+async def _slow(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told) -> None:
+    proxy.delay, proxy.rate = _DELAY, _RATE
+    before, start = talk.sends, time.monotonic()
+    while (sent := talk.sends - before) < count:
+        async with told.until(talk):
+            pass
+        progress(min(sent, count))
+    seconds = time.monotonic() - start
+    proxy.delay, proxy.rate = 0.0, None
+    told.counted = f"{seconds:.0f} s at {_RATE:,.0f} bytes a second and {_DELAY * 1000:.0f} ms each way"
 
 
 @contextlib.contextmanager
@@ -128,26 +157,29 @@ def _patience(seconds: float | None) -> Iterator[None]:
         dialler.REPLY_PATIENCE, lane._GRACE = before
 
 
+def _run_half_open(count: int, progress: Progress) -> Seen:
+    patience = 0.5 if count < 10 else None
+    trusted = (patience or dialler.REPLY_PATIENCE) + 5
+    with _patience(patience):
+        return _run(count, progress, _half_open, goes_again=trusted + _GOES_AGAIN, poll_interval=0.5)
+
+
 FAULTS = (
     Fault(
-        "connections cut",
-        "recovered; no reconnect but for what was cut",
-        20,
-        500,
+        *("connections cut", "recovered; no reconnect but for what was cut", 20, 500),
         lambda count, progress: _run(count, progress, _cut),
     ),
     Fault(
-        "connections reset",
-        "recovered; no reconnect but for what was reset",
-        20,
-        500,
+        *("connections reset", "recovered; no reconnect but for what was reset", 20, 500),
         lambda count, progress: _run(count, progress, _reset, tcp=True),
     ),
     Fault(
-        "server out of reach",
-        "recovered; at most one attempt a second a client",
-        6,
-        60,
+        *("server out of reach", "recovered; at most one attempt a second a client", 6, 60),
         lambda count, progress: _run(count, progress, _gone, are_apart=False),
+    ),
+    Fault("connections half-open", "recovered", 3, 12, _run_half_open),
+    Fault(
+        *("connections slow", "recovered; nothing lost, nothing twice", 20, 500),
+        lambda count, progress: _run(count, progress, _slow),
     ),
 )

@@ -18,17 +18,19 @@ from tests.support.waiting import eventually_async
 
 _PATIENCE = 60.0
 _PAUSE = 0.001
+_AHEAD = 100
+"""Messages that a sender may be ahead of the slowest receiver."""
 
 
 class _Listener:
     """One receiver, and the number of the last message of each sender that it got."""
 
-    def __init__(self, name: str, group: str | None) -> None:
+    def __init__(self, name: str, group: str | None, poll_interval: float) -> None:
         self.saw = Witness(name)
         self.group = group
         self.latest: dict[str, int] = {}
         self._receiver: Any = Channels().receive_input(
-            str, flow_run_id=RUN, key_prefix=CHANNEL, timeout=_PATIENCE, poll_interval=10, group=group
+            str, flow_run_id=RUN, key_prefix=CHANNEL, timeout=_PATIENCE, poll_interval=poll_interval, group=group
         )
 
     async def listen(self) -> None:
@@ -50,11 +52,15 @@ class Talk:
     """
 
     def __init__(
-        self, senders: int = 3, groups: Sequence[str | None] = (None,), *, are_apart: bool = True, pause: float = _PAUSE
+        self,
+        senders: int = 3,
+        groups: Sequence[str | None] = (None,),
+        *,
+        are_apart: bool = True,
+        poll_interval: float = 10.0,
     ) -> None:
         self.senders = [Sender(f"{number}") for number in range(senders)]
-        self._listeners = [_Listener(group or "private", group) for group in groups]
-        self._pause = pause
+        self._listeners = [_Listener(group or "private", group, poll_interval) for group in groups]
         self._gate = asyncio.Event()
         self._gate.set()
         # Settings of its own give a client connections of its own.
@@ -111,8 +117,9 @@ class Talk:
     async def _keep_sending(self, sender: Sender) -> None:
         while True:
             await self._gate.wait()
-            await self._send(sender)
-            await anyio.sleep(self._pause)
+            if len(sender.told) - min(each.latest.get(sender.name, 0) for each in self._listeners) < _AHEAD:
+                await self._send(sender)
+            await anyio.sleep(_PAUSE)
 
     async def _send(self, sender: Sender) -> None:
         value = f"{sender.name}-{len(sender.told)}"

@@ -187,6 +187,8 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if client.family == socket.AF_INET:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.calls.append(time.monotonic())
             if not self.answers:
                 self._unanswered.append(client)
