@@ -39,6 +39,11 @@ class Persistent:
         self._dialler = dialler
         self._commands = commands
 
+    @property
+    def line(self) -> object:
+        """What the commands go over; another one after a loss."""
+        return self._commands.connection
+
     async def call(self, where: str, *command: Any) -> Any:
         """Give one command; its answer.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 
 from flowchan.broker.persistent import Persistent
+from flowchan.broker.witness import Witness
 from flowchan.errors import FlowchanError
 from flowchan.settings import Settings
 from flowchan.wire import keys
@@ -44,6 +46,15 @@ class Taken(NamedTuple):
     """The entry of the next request that waits there."""
 
 
+class Overdue(NamedTuple):
+    """What was found overdue."""
+
+    runs: list[str]
+    """The runs to which something should have happened by now, by the broker's clock; a hundred a partition at most."""
+    witnessed: int | None
+    """Until when (the broker's milliseconds) the broker was there for a whole lease, by what this process has seen."""
+
+
 class Records:
     """The records of one namespace's runs. What holds for a change is said in ``scripts/change_run.lua``.
 
@@ -54,6 +65,7 @@ class Records:
         self._persistent = persistent
         self._namespace = settings.namespace
         self._keep = int(settings.retention * 1000)
+        self._witness = Witness(settings.lease)
 
     async def change(
         self,
@@ -181,13 +193,16 @@ class Records:
             if int(cursor) == 0:
                 return sorted(key for key in found if not keys.address(key).channel.startswith("@"))
 
-    async def overdue(self) -> list[str]:
-        """Runs to which something should have happened by now, by the broker's clock; a hundred a partition at most."""
+    async def overdue(self) -> Overdue:
+        """The runs that are overdue, and whether the broker was there all the time, as far as this process knows."""
+        began = time.monotonic()
         now = _milliseconds(await self._persistent.call("a clock", "TIME"))
         commands = [
             ("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, _OVERDUE) for tag in keys.TAGS
         ]
-        return [run.decode() for page in await self._persistent.all("runs", commands) for run in page]
+        pages = await self._persistent.all("runs", commands)
+        witnessed = self._witness.saw(self._persistent.line, began, time.monotonic(), now)
+        return Overdue([run.decode() for page in pages for run in page], witnessed)
 
     async def requests_waiting(self, deployment: str) -> dict[str, keys.EntryId]:
         """The partitions in which requests of a deployment wait, each with the oldest request's entry."""

@@ -61,7 +61,10 @@ class Change(NamedTuple):
     in_time: bool = False
     """Whether it must not be made when the run's pause has expired."""
     overdue: bool = False
-    """Whether it must not be made before the run is overdue, nor while the server has been up for less than a lease."""
+    """Whether it must not be made before the run is overdue, nor while that may be the broker's doing."""
+    witnessed: int | None = None
+    """Until when the broker is known to have been there (its milliseconds): a lease that was over by then was not
+    renewed. One of which that is not known is doubted at first, and over when it was not renewed for another lease."""
 
 
 async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes | None) -> EntryId:
@@ -266,6 +269,8 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     }
     if change.holder is not None and "new" not in more:
         told["holder"] = change.holder
+    if change.witnessed is not None:
+        told["witnessed"] = change.witnessed
     if change.expected is not None:
         told["expected"] = str(change.expected.id)
     due = change.lease if change.lease is not None else change.expires
