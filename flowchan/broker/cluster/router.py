@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from flowchan.broker.cluster.packed import ASKING, PING, ignore, slot_of, split
-from flowchan.broker.connection import Connection, ConnectionLost, Handler, Identity, Refusal
+from flowchan.broker.cluster.packed import ASKING, PING, slot_of, split
+from flowchan.broker.connection import Connection, ConnectionLost, Handler, Identity, Refusal, ignore
 from flowchan.broker.refusals import PASSING
 from flowchan.errors import FlowchanError
 
