@@ -10,6 +10,7 @@ from tests.faults import (
     killed_server,
     stopped_receivers,
     stopped_server,
+    vanished,
 )
 from tests.faults.fault import Fault
 
@@ -21,4 +22,5 @@ FAULTS: tuple[Fault, ...] = (
     *stopped_server.FAULTS,
     *stopped_receivers.FAULTS,
     *broken_way.FAULTS,
+    *vanished.FAULTS,
 )

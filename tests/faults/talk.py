@@ -114,6 +114,17 @@ class Talk:
             )
         return hold(stored, self.senders).must_be_none(counted)
 
+    def hold_received(self, counted: str) -> None:
+        """What each receiver saw against what was sent, whatever is stored.
+
+        Raises:
+            Broken: one of them has not seen each message, once, in order.
+        """
+        for listener in self._listeners:
+            hold(listener.saw.values, self.senders).must_be_none(
+                f"{counted}; as the {listener.saw.name} receiver saw it"
+            )
+
     async def _keep_sending(self, sender: Sender) -> None:
         while True:
             await self._gate.wait()
