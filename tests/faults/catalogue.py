@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults import (
     broken_way,
     cancelled_waits,
+    cut_file,
     dropped_replies,
     killed_receivers,
     killed_server,
@@ -19,6 +20,7 @@ FAULTS: tuple[Fault, ...] = (
     *dropped_replies.FAULTS,
     *killed_receivers.FAULTS,
     *killed_server.FAULTS,
+    *cut_file.FAULTS,
     *stopped_server.FAULTS,
     *stopped_receivers.FAULTS,
     *broken_way.FAULTS,

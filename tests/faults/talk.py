@@ -11,7 +11,9 @@ from typing import Any
 import anyio
 
 from flowchan.channels import Channels
+from flowchan.errors import MessagesLost
 from tests.faults.checker import Sender, Told, Value, Witness, hold
+from tests.faults.newcomer import values_of
 from tests.faults.surroundings import RUN
 from tests.support.streams import CHANNEL
 from tests.support.waiting import eventually_async
@@ -28,6 +30,8 @@ class _Listener:
     def __init__(self, name: str, group: str | None, poll_interval: float) -> None:
         self.saw = Witness(name)
         self.group = group
+        self.lost: set[Value] = set()
+        """What it was told is lost."""
         self.latest: dict[str, int] = {}
         self._receiver: Any = Channels().receive_input(
             str, flow_run_id=RUN, key_prefix=CHANNEL, timeout=_PATIENCE, poll_interval=poll_interval, group=group
@@ -36,7 +40,11 @@ class _Listener:
     async def listen(self) -> None:
         async with self._receiver:
             while True:
-                value = await self._receiver.next()
+                try:
+                    value = await self._receiver.next()
+                except MessagesLost as error:
+                    self.lost |= values_of(error)
+                    continue
                 self.saw.values.append(value)
                 name, _, number = value.partition("-")
                 self.latest[name] = int(number)
@@ -118,7 +126,7 @@ class Talk:
         """What each receiver saw against what was sent, whatever is stored.
 
         Raises:
-            Broken: one of them has not seen each message, once, in order.
+            Broken: one of them has not seen each message once, in order, nor was told that it is lost.
         """
         for listener in self._listeners:
             hold(listener.saw.values, self.senders).must_be_none(
@@ -135,7 +143,7 @@ class Talk:
     async def _send(self, sender: Sender) -> None:
         value = f"{sender.name}-{len(sender.told)}"
         sender.sends(value)
-        await self._clients[sender].send_input(value, RUN, key_prefix=CHANNEL)
+        await self._clients[sender].send_input(value, RUN, sender.name, CHANNEL)
         sender.acknowledged(value)
 
     async def _all_hear(self, wanted: dict[str, int]) -> None:
