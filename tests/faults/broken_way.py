@@ -22,6 +22,7 @@ _BOTH = (None, "shop")
 _RATE = 20_000.0
 _DELAY = 0.05
 _GOES_AGAIN = 5.0
+_SEND_TIMEOUT = "120"
 _FOUND_OUT = 1.0
 _CLOSEST = 0.95
 """Seconds between two attempts; a twentieth for the clock of a machine that is busy."""
@@ -65,7 +66,7 @@ def _run(
             await ordeal(proxy, talk, count, progress, told)
         return talk
 
-    with own_server(append_only=False) as server:
+    with own_server(append_only=False, send_timeout=_SEND_TIMEOUT) as server:
         with own_proxy(server, tcp=tcp) as proxy:
             talk = asyncio.run(run(proxy))
         with looking(server) as streams:

@@ -105,10 +105,10 @@ class Talk:
         self._gate.clear()
 
     async def burst(self, count: int) -> None:
-        """So many of each sender at once; returns when they are acknowledged."""
-        async with asyncio.TaskGroup() as tasks:
-            for sender in self.senders * count:
-                tasks.create_task(self._send(sender))
+        """So many of each sender, quickly one after the other; returns when the last one is acknowledged."""
+        for _ in range(count):
+            for sender in self.senders:
+                await self._send(sender)
 
     def hold(self, stored: Sequence[Value], counted: str) -> str:
         """What is stored, and what each receiver saw of it, against what was sent: all must be clean.
