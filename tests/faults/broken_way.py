@@ -159,7 +159,7 @@ def _patience(seconds: float | None) -> Iterator[None]:
 
 
 def _run_half_open(count: int, progress: Progress) -> Seen:
-    patience = 0.5 if count < 10 else None
+    patience = 0.5 if count < 6 else None
     trusted = (patience or dialler.REPLY_PATIENCE) + 5
     with _patience(patience):
         return _run(count, progress, _half_open, goes_again=trusted + _GOES_AGAIN, poll_interval=0.5)
@@ -178,7 +178,7 @@ FAULTS = (
         *("server out of reach", "recovered; at most one attempt a second a client", 6, 60),
         lambda count, progress: _run(count, progress, _gone, are_apart=False),
     ),
-    Fault("connections half-open", "recovered", 3, 12, _run_half_open),
+    Fault("connections half-open", "recovered", 3, 6, _run_half_open),
     Fault(
         *("connections slow", "recovered; nothing lost, nothing twice", 20, 500),
         lambda count, progress: _run(count, progress, _slow),
