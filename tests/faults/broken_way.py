@@ -167,11 +167,11 @@ def _run_half_open(count: int, progress: Progress) -> Seen:
 
 FAULTS = (
     Fault(
-        *("connections cut", "recovered; no reconnect but for what was cut", 20, 500),
+        *("connections cut", "recovered; no reconnect but for what was cut", 20, 200),
         lambda count, progress: _run(count, progress, _cut),
     ),
     Fault(
-        *("connections reset", "recovered; no reconnect but for what was reset", 20, 500),
+        *("connections reset", "recovered; no reconnect but for what was reset", 20, 200),
         lambda count, progress: _run(count, progress, _reset, tcp=True),
     ),
     Fault(
@@ -180,7 +180,7 @@ FAULTS = (
     ),
     Fault("connections half-open", "recovered", 3, 6, _run_half_open),
     Fault(
-        *("connections slow", "recovered; nothing lost, nothing twice", 20, 500),
+        *("connections slow", "recovered; nothing lost, nothing twice", 20, 200),
         lambda count, progress: _run(count, progress, _slow),
     ),
 )

@@ -19,7 +19,7 @@ from tests.support.server import Server
 
 _SILENCE = 1.2
 """Seconds without a send: what comes first after it may find the server's background sync under way."""
-_BURST = 3
+_BURST = 1
 _GOING_AGAIN = 5.0
 
 

@@ -16,7 +16,7 @@ from tests.faults.surroundings import RUN, looking, own_server
 from tests.faults.talk import Talk
 from tests.support.streams import Streams
 
-_POLL_INTERVAL = 5.0
+_POLL_INTERVAL = 8.0
 _MOST_COMMANDS = 2.0
 _OURS = {"cmdstat_info", "cmdstat_config|resetstat"}
 
@@ -90,7 +90,7 @@ FAULTS = tuple(
         f"{name} under receivers",
         "recovered within one poll interval; fewer than 2 commands a second meanwhile",
         1,
-        6,
+        4,
         partial(_run, vanish=vanish),
     )
     for name, vanish in (
