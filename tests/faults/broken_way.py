@@ -91,15 +91,16 @@ async def _end_again_and_again(
 ) -> None:
     chance, ended, before = random.Random(1), 0, len(proxy.calls)
     for number in range(count):
-        await anyio.sleep(chance.random() * 0.1)
+        # Where reads end at once, again and again, a lane takes longer and longer pauses: that is another fault.
+        await anyio.sleep(0.15 + chance.random() * 0.1)
         async with told.until(talk):
             ended += await asyncio.to_thread(end)
         progress(number + 1)
     made = len(proxy.calls) - before
     told.counted = f"{count:,} times all connections, {ended:,} in all"
     told.remark = f"; {made:,} reconnects"
-    if made > ended:
-        raise Broken(told.counted, f"{made:,} reconnects: more than connections were ended")
+    if not count <= made <= ended:
+        raise Broken(told.counted, f"{made:,} reconnects")
 
 
 async def _gone(proxy: Proxy, talk: Talk, seconds: int, progress: Progress, told: _Told) -> None:
@@ -107,8 +108,8 @@ async def _gone(proxy: Proxy, talk: Talk, seconds: int, progress: Progress, told
     counts: list[int] = []
     for way in ("accepts", "answers"):
         setattr(proxy, way, False)
-        await asyncio.to_thread(proxy.cut)
         start = time.monotonic()
+        await asyncio.to_thread(proxy.cut)
         for second in range(seconds // 2):
             await anyio.sleep(1)  # the fault itself
             progress(seconds // 2 * len(counts) + second + 1)
@@ -122,14 +123,19 @@ async def _gone(proxy: Proxy, talk: Talk, seconds: int, progress: Progress, told
             pass
     told.counted = f"{seconds // 2} s turned away, {seconds // 2} s not answered; one client"
     told.remark = f"; {counts[0]:,} and {counts[1]:,} attempts, {told.closest:.1f} s or more apart"
+    if not all(counts):
+        raise Broken(told.counted, "nobody tried to connect")
 
 
 async def _half_open(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: _Told) -> None:
     ways = ({"requests": False}, {"replies": False}, {})
     for number in range(count):
+        before = proxy.connections
         proxy.swallow(**ways[number % len(ways)])
         async with told.until(talk):
             pass
+        if proxy.connections == before:
+            raise Broken(f"{number + 1} times", "nobody noticed")
         progress(number + 1)
     told.counted = f"{count} times all connections stay open and let nothing through, in one direction or both"
 
@@ -143,6 +149,8 @@ async def _slow(proxy: Proxy, talk: Talk, count: int, progress: Progress, told: 
         progress(min(sent, count))
     seconds = time.monotonic() - start
     proxy.delay, proxy.rate = 0.0, None
+    if told.slowest < 2 * _DELAY:
+        raise Broken(f"{seconds:.0f} s", "it was not slow")
     told.counted = f"{seconds:.0f} s at {_RATE:,.0f} bytes a second and {_DELAY * 1000:.0f} ms each way"
 
 
