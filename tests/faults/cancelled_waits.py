@@ -166,7 +166,7 @@ FAULTS = (
         "cancelled waits in a group",
         "no loss, no duplicate",
         3_000,
-        100_000,
+        30_000,
         lambda count, progress: _run(count, progress, "shop"),
     ),
 )
