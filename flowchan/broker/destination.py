@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import hiredis
 
 from flowchan.broker.connection import pack
+from flowchan.broker.script import script
+from flowchan.settings import Settings
 from flowchan.wire.envelope import Envelope, to_fields
 from flowchan.wire.signing import FIELD, Keyring
 
@@ -16,6 +20,23 @@ _PACKED_ID, _PACKED_SEQUENCE, _PACKED_BODY = (
 
 _Around = tuple[bytes, bytes, bytes, bytes]
 
+_KEEP = b"*8\r\n" + b"".join(pack(("EVAL", script("keep")[0], 2)).partition(b"\r\n")[2:])
+
+
+class Terms(NamedTuple):
+    """For how long channels are kept."""
+
+    retention_ms: int
+    packed: bytes
+    """That, and for how long after the run's end: two arguments, packed."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """As they are set."""
+        retention_ms = int(settings.retention * 1000)
+        _, _, packed = pack((retention_ms, settings.retention_after_end_ms)).partition(b"\r\n")
+        return cls(retention_ms, packed)
+
 
 class Destination:
     """What an outbox keeps of a stream that it sends to.
@@ -24,18 +45,33 @@ class Destination:
     a sender turns out to send again, and saves two of five microseconds for each message.
     """
 
-    __slots__ = ("_around", "_same", "expire", "expires_at", "sequence", "stream")
+    __slots__ = ("_around", "_same", "_terms", "expires_at", "sequence", "stream")
 
-    def __init__(self, stream: str, retention_ms: int) -> None:
+    def __init__(self, stream: str, terms: Terms) -> None:
         self.stream = stream
+        self._terms = terms
         self.sequence = 0
         """Of the last message."""
-        self.expire = pack(("PEXPIRE", stream, retention_ms))
-        """The command that has the stream kept for another retention time, packed."""
         self.expires_at = 0.0
-        """From when on, by the loop's clock, that command is due again."""
+        """From when on, by the loop's clock, it is to be kept for another retention time."""
         self._same: tuple[str | None, str] | None = None
         self._around: _Around | None = None
+
+    @property
+    def expire(self) -> bytes:
+        """The packed command that has the stream kept for another retention time: made each time, for it is long."""
+        run, _, channel = self.stream.rpartition(":")
+        stream, record, name = self.stream.encode(), f"{run}:@run".encode(), channel.encode()
+        return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
+            *(_KEEP, len(stream), stream, len(record), record, self._terms.packed, len(name), name),
+        )
+
+    @property
+    def expire_plainly(self) -> bytes:
+        """Two packed commands that do so where the server runs no script: as long as any channel, and never less."""
+        # GT alone takes a key without a time to live for one that is kept for longer.
+        command = ("PEXPIRE", self.stream, self._terms.retention_ms)
+        return pack((*command, "NX")) + pack((*command, "GT"))
 
     def xadd(self, message_id: str, sender: str | None, schema: str, body: bytes) -> bytes:
         """The packed command that adds the next message, which bears the number ``sequence``.

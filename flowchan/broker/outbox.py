@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 from collections import deque
@@ -11,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination, numbered_anew
+from flowchan.broker.destination import Destination, Terms, numbered_anew
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -56,6 +57,7 @@ class Outbox:
         # Asked for with every send, and a model's attribute takes four times as long as one's own.
         self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
         self._retention_ms = int(self._settings.retention * 1000)
+        self._terms = Terms.of(self._settings)
         self._keyring = Keyring.of(self._settings.signing_pairs)
         self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
         self._connection: Connection | None = None
@@ -202,7 +204,7 @@ class Outbox:
             # A stream that is spoken to again starts a new sequence, so as a new producer.
             self._destinations.clear()
             self.producer = secrets.token_hex(8)
-        destination = self._destinations[stream] = Destination(stream, self._retention_ms)
+        destination = self._destinations[stream] = Destination(stream, self._terms)
         return destination
 
     def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
@@ -234,7 +236,7 @@ class Outbox:
         now = self.loop.time()
         for destination in to_keep:
             destination.expires_at = now + self._expire_every
-            self._connection.write(destination.expire, _ignore)
+            self._connection.write(destination.expire, functools.partial(self._kept, destination))
 
     # --- what became of it ------------------------------------------------------------------------
 
@@ -244,11 +246,19 @@ class Outbox:
         sent.end()
 
     def expired(self, sent: Sent, reply: Any) -> None:
-        """It is stored, and the server has answered to the PEXPIRE that went along."""
+        """It is stored, and the server has answered to what went along to have its channel kept."""
+        self._kept(sent.destination, reply)
+        self.succeeded(sent)
+
+    def _kept(self, destination: Destination, reply: Any) -> None:
+        if isinstance(reply, Refusal) and self._connection is not None:
+            # No scripts for this user, or not now: a slot that is on its way has the channel, and not yet its run.
+            self._connection.write(destination.expire_plainly, self._kept_plainly, _ignore)
+
+    def _kept_plainly(self, reply: Any) -> None:
         if isinstance(reply, Refusal) and not self._expire_refused:
             self._expire_refused = True
             logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
-        self.succeeded(sent)
 
     def refused(self, sent: Sent, reply: Refusal) -> None:
         """It is not stored: to be sent again if that may help, else failed."""
@@ -417,7 +427,7 @@ class Outbox:
                 sent.written = False
             else:
                 # Its time to live may not have been set: the two commands could be cut apart.
-                connection.write(sent.destination.expire, _ignore)
+                connection.write(sent.destination.expire, functools.partial(self._kept, sent.destination))
                 self.succeeded(sent)
         if connection.is_open:
             self._begin(connection)

@@ -15,9 +15,10 @@ _WITH = re.compile(r"-- With (\w+)\.lua before it\.\n")
 def script(name: str) -> tuple[str, str]:
     """A script of ``scripts/``, with what it needs before it, and the digest by which the server knows it."""
     text = _text(name)
-    with_what = _WITH.match(text)
-    if with_what is not None:
-        text = _text(with_what[1]) + text
+    needed = text
+    while (with_what := _WITH.match(needed)) is not None:
+        needed = _text(with_what[1])
+        text = needed + text
     # What is for people need not be sent each time.
     lines = [line.strip() for line in text.splitlines()]
     text = "\n".join(line for line in lines if line and not line.startswith("--"))

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowchan.broker.connection import pack
-from flowchan.broker.destination import Destination
+from flowchan.broker.destination import Destination, Terms
 from flowchan.errors import EncodeError
+from flowchan.settings import Settings
 from flowchan.wire.envelope import Envelope, to_fields
 
 STREAM = "ns:{3}:r:c"
@@ -24,7 +25,7 @@ def plainly(message_id: str, sender: str | None, sequence: int, schema: str, bod
 
 @given(SENDS, st.integers(1, 10**15))
 def test_every_send_is_packed_as_if_it_were_the_first(sends: list[tuple[str | None, str, bytes]], first: int) -> None:
-    destination = Destination(STREAM, 1000)
+    destination = Destination(STREAM, Terms.of(Settings()))
     for number, (sender, schema, body) in enumerate(sends, first):
         destination.sequence = number
         message_id = f"0123456789abcdef-{number:x}"
@@ -35,7 +36,7 @@ def test_every_send_is_packed_as_if_it_were_the_first(sends: list[tuple[str | No
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_sender_that_is_no_text_is_refused_each_time(times: int) -> None:
-    destination = Destination(STREAM, 1000)
+    destination = Destination(STREAM, Terms.of(Settings()))
     for _ in range(times):
         with pytest.raises(EncodeError):
             destination.xadd("0123456789abcdef-1", "\ud800", "00000000", b"")
