@@ -105,6 +105,13 @@ class Settings(BaseModel):
     """Seconds that a run's channels are kept after its end, or their last message after that; at most ``retention``.
     The run itself, with its result, is kept for ``retention``."""
 
+    max_channel_length: int | None = Field(default=None, ge=1)
+    """Messages that may wait in one channel; one more is refused (``ChannelFull``). None: no limit.
+
+    Where groups work on a channel, what the last of them has not acknowledged waits, and what all have done with is
+    removed when there is no room. Elsewhere all messages wait, until their channel is kept no more.
+    """
+
     lease: Seconds = 15.0
     """Seconds that a run's execution outlives the last word of the process that executes it."""
 

@@ -101,13 +101,21 @@ class Destination:
         return begin, middle, end, last
 
 
+def capped(stream: str, once: str | None, settings: Settings, fields: list[bytes | str]) -> bytes:
+    """The packed command that adds a message unless the channel is full, or its marker ``once`` is there."""
+    names = (stream,) if once is None else (stream, once)
+    # Twice as long as a send may take: then its sender has looked for it, or does so no more.
+    terms = (settings.max_channel_length, int(settings.retention * 1000), int(settings.send_timeout * 2000))
+    return pack(("EVAL", script("send_capped")[0], len(names), *names, " ".join(map(str, terms)), *fields))
+
+
 def numbered_anew(packed: bytes, message_id: str, sequence: int, keyring: Keyring | None) -> bytes:
     """A command that adds a message, as it was packed, with another ID and sequence number; signed anew if it was."""
     reader = hiredis.Reader()
     reader.feed(packed)
     command: list[bytes] = reader.gets()
-    # XADD stream * field value …, or EVAL script 2 stream marker retention field value …
-    at, stream = (3, command[1]) if command[0] == b"XADD" else (6, command[3])
+    # XADD stream * field value …, or EVAL script <number of keys> stream … terms field value …
+    at, stream = (3, command[1]) if command[0] == b"XADD" else (4 + int(command[2]), command[3])
     parts = iter(command[at:])
     values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": b"%d" % sequence}
     values.pop(FIELD, None)

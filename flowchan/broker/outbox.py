@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination, Terms, numbered_anew
+from flowchan.broker.destination import Destination, Terms, capped, numbered_anew
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -58,7 +58,9 @@ class Outbox:
         self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
         self._retention_ms = int(self._settings.retention * 1000)
         self._terms = Terms.of(self._settings)
+        self._is_capped = self._settings.max_channel_length is not None
         self._keyring = Keyring.of(self._settings.signing_pairs)
+        self._is_plain = self._keyring is None and not self._is_capped
         self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
         self._connection: Connection | None = None
         self._opening = False
@@ -104,7 +106,7 @@ class Outbox:
         message_id = f"{self.producer}-{self._counter + 1:x}"
         destination.sequence += 1
         try:
-            if once is None and not headers and self._keyring is None:
+            if once is None and not headers and self._is_plain:
                 packed = destination.xadd(message_id, sender, schema, body)
             else:
                 fields = to_fields(Envelope(message_id, sender, destination.sequence, schema, headers, body))
@@ -208,6 +210,8 @@ class Outbox:
         return destination
 
     def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
+        if self._is_capped:
+            return capped(stream, once, self._settings, fields)
         if once is None:
             return pack(("XADD", stream, "*", *fields))
         return pack(("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields))

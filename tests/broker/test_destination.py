@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowchan.broker.connection import pack
-from flowchan.broker.destination import Destination, Terms
+from flowchan.broker.destination import Destination, Terms, capped, numbered_anew
 from flowchan.errors import EncodeError
 from flowchan.settings import Settings
 from flowchan.wire.envelope import Envelope, to_fields
@@ -32,6 +32,16 @@ def test_every_send_is_packed_as_if_it_were_the_first(sends: list[tuple[str | No
         for _ in range(3):
             packed = destination.xadd(message_id, sender, schema, body)
             assert packed == plainly(message_id, sender, number, schema, body)
+
+
+@pytest.mark.parametrize("once", [None, f"{STREAM}:@once:a"])
+def test_what_is_sent_by_a_script_is_numbered_anew_as_well(once: str | None) -> None:
+    def command(message_id: str, sequence: int) -> bytes:
+        settings = Settings(max_channel_length=5)
+        return capped(STREAM, once, settings, to_fields(Envelope(message_id, "me", sequence, "00000000", {}, b"id")))
+
+    first, second = "0123456789abcdef-1", "fedcba9876543210-2"
+    assert numbered_anew(command(first, 1), second, 7, None) == command(second, 7)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
