@@ -153,8 +153,9 @@ async def test_a_client_that_goes_leaves_no_mark(streams: Streams, client: redis
 
 
 async def test_a_client_whose_mark_was_lost_is_marked_again_with_its_groups(
-    streams: Streams, client: redis.Redis, namespace: str
+    streams: Streams, client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "60")  # its next heartbeat is minutes away
     async with listening(streams) as (got, _):
         client.flushall()
         await eventually_async(lambda: marks(client, namespace) and groups(streams), "a new group")
