@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
 import hiredis
@@ -41,17 +42,25 @@ class Terms(NamedTuple):
 class Destination:
     """What an outbox keeps of a stream that it sends to.
 
+    Guarantees: as far as it can be known here, the numbers of one producer have no gap in the stream. So whenever a
+    number was given to a message that is not stored, or may not be, what has not been written yet and all that follows
+    are another producer's, from 1 on.
+
     Most of an XADD is the same as in the one before: the names, the sender, the schema. That much is packed once, when
     a sender turns out to send again, and saves two of five microseconds for each message.
     """
 
-    __slots__ = ("_around", "_same", "_terms", "expires_at", "sequence", "stream")
+    __slots__ = ("_around", "_same", "_terms", "expires_at", "floor", "producer", "sequence", "stream")
 
     def __init__(self, stream: str, terms: Terms) -> None:
         self.stream = stream
         self._terms = terms
+        self.producer = new_producer()
+        """Who numbers the messages."""
         self.sequence = 0
-        """Of the last message."""
+        """Of its last message."""
+        self.floor = b"-"
+        """An entry that was stored some time ago: what is under way stands behind it."""
         self.expires_at = 0.0
         """From when on, by the loop's clock, it is to be kept for another retention time."""
         self._same: tuple[str | None, str] | None = None
@@ -72,6 +81,16 @@ class Destination:
         # GT alone takes a key without a time to live for one that is kept for longer.
         command = ("PEXPIRE", self.stream, self._terms.retention_ms)
         return pack((*command, "NX")) + pack((*command, "GT"))
+
+    def begin_anew(self, message_id: str) -> None:
+        """What follows is of another producer, if this message is of the present one."""
+        if message_id.startswith(self.producer):
+            self.producer, self.sequence = new_producer(), 0
+
+    def next_id(self) -> str:
+        """The ID of the next message, which has the next number."""
+        self.sequence += 1
+        return f"{self.producer}-{self.sequence:x}"
 
     def xadd(self, message_id: str, sender: str | None, schema: str, body: bytes) -> bytes:
         """The packed command that adds the next message, which bears the number ``sequence``.
@@ -109,15 +128,26 @@ def capped(stream: str, once: str | None, settings: Settings, fields: list[bytes
     return pack(("EVAL", script("send_capped")[0], len(names), *names, " ".join(map(str, terms)), *fields))
 
 
-def numbered_anew(packed: bytes, message_id: str, sequence: int, keyring: Keyring | None) -> bytes:
-    """A command that adds a message, as it was packed, with another ID and sequence number; signed anew if it was."""
+def new_producer() -> str:
+    """A producer that nobody has been."""
+    return secrets.token_hex(8)
+
+
+def number_of(message_id: str) -> int:
+    """The sequence number of a message of ours, which is the counter in its ID."""
+    return int(message_id.partition("-")[2], 16)
+
+
+def numbered_anew(packed: bytes, message_id: str, keyring: Keyring | None) -> bytes:
+    """A command that adds a message, as it was packed, with another ID and its number; signed anew if it was."""
     reader = hiredis.Reader()
     reader.feed(packed)
     command: list[bytes] = reader.gets()
-    # XADD stream * field value …, or EVAL script <number of keys> stream … terms field value …
-    at, stream = (3, command[1]) if command[0] == b"XADD" else (4 + int(command[2]), command[3])
+    # XADD stream * field value …, or EVAL script 1 stream terms field value …
+    at, stream = (3, command[1]) if command[0] == b"XADD" else (5, command[3])
     parts = iter(command[at:])
-    values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": b"%d" % sequence}
+    number = b"%d" % number_of(message_id)
+    values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": number}
     values.pop(FIELD, None)
     fields: list[bytes | str] = [part for pair in values.items() for part in pair]
     if keyring is not None:

@@ -30,7 +30,7 @@ class Envelope(NamedTuple):
     """What an entry says of a message, and its body."""
 
     message_id: str
-    """``<producer, 16 hex digits>-<counter, 1 to 16 hex digits>``: no two messages share one."""
+    """``<producer, 16 hex digits>-<counter, 1 to 16 hex digits>``: no two messages share one. Ours count by ``sequence``."""
 
     sender: str | None
     """Who sent it, by the sender's own word."""
