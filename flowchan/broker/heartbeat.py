@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connection import pack
+from flowchan.broker.connection import ignore, pack
 from flowchan.broker.script import script
 from flowchan.wire import keys
 
@@ -67,7 +67,7 @@ class Heartbeat:
         if self._commands.connection is None:
             return False  # not to be opened for that: the marks fall to their time to live
         for mark in marked:
-            self._commands.request(_ignore, "UNLINK", mark)
+            self._commands.request(ignore, "UNLINK", mark)
         return bool(marked)
 
     def _beat_all(self) -> None:
@@ -91,7 +91,3 @@ class Heartbeat:
         # A beat that was lost or refused is one of three.
         if isinstance(reply, int) and reply:
             logger.info("%d groups were freed that receivers of a dead process had left.", reply)
-
-
-def _ignore(_: Any) -> None:
-    return None
