@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import hiredis
@@ -10,7 +11,7 @@ import hiredis
 from flowchan.broker.connection import pack
 from flowchan.broker.script import script
 from flowchan.settings import Settings
-from flowchan.wire.envelope import Envelope, to_fields
+from flowchan.wire.envelope import FOLLOWS, FOLLOWS_FIELD, Envelope, to_fields
 from flowchan.wire.signing import FIELD, Keyring
 
 # In the place of the values that change with each message.
@@ -44,13 +45,13 @@ class Destination:
 
     Guarantees: as far as it can be known here, the numbers of one producer have no gap in the stream. So whenever a
     number was given to a message that is not stored, or may not be, what has not been written yet and all that follows
-    are another producer's, from 1 on.
+    are another producer's, from 1 on. Its first message says which one it follows, so that no loss goes untold by that.
 
     Most of an XADD is the same as in the one before: the names, the sender, the schema. That much is packed once, when
     a sender turns out to send again, and saves two of five microseconds for each message.
     """
 
-    __slots__ = ("_around", "_same", "_terms", "expires_at", "floor", "producer", "sequence", "stream")
+    __slots__ = ("_around", "_same", "_terms", "expires_at", "floor", "follows", "producer", "sequence", "stream")
 
     def __init__(self, stream: str, terms: Terms) -> None:
         self.stream = stream
@@ -59,6 +60,8 @@ class Destination:
         """Who numbers the messages."""
         self.sequence = 0
         """Of its last message."""
+        self.follows = ""
+        """The last message of the producer before that is known to be stored, if there is one."""
         self.floor = b"-"
         """An entry that was stored some time ago: what is under way stands behind it."""
         self.expires_at = 0.0
@@ -85,12 +88,20 @@ class Destination:
     def begin_anew(self, message_id: str) -> None:
         """What follows is of another producer, if this message is of the present one."""
         if message_id.startswith(self.producer):
-            self.producer, self.sequence = new_producer(), 0
+            # Those before it were answered before it: they are stored.
+            stored = number_of(message_id) - 1
+            if stored:
+                self.follows = f"{self.producer}-{stored:x}"
+            self.producer, self.sequence, self._same = new_producer(), 0, None
 
     def next_id(self) -> str:
         """The ID of the next message, which has the next number."""
         self.sequence += 1
         return f"{self.producer}-{self.sequence:x}"
+
+    def headers(self, message_id: str) -> dict[str, str]:
+        """What a message says of its producer."""
+        return {FOLLOWS: self.follows} if self.follows and message_id == f"{self.producer}-1" else {}
 
     def xadd(self, message_id: str, sender: str | None, schema: str, body: bytes) -> bytes:
         """The packed command that adds the next message, which bears the number ``sequence``.
@@ -100,7 +111,7 @@ class Destination:
         """
         if self._same != (sender, schema):
             self._same, self._around = (sender, schema), None
-            return self._packed(Envelope(message_id, sender, self.sequence, schema, {}, body))
+            return self._packed(Envelope(message_id, sender, self.sequence, schema, self.headers(message_id), body))
         if self._around is None:
             self._around = self._split(sender, schema)
         begin, middle, end, last = self._around
@@ -138,8 +149,11 @@ def number_of(message_id: str) -> int:
     return int(message_id.partition("-")[2], 16)
 
 
-def numbered_anew(packed: bytes, message_id: str, keyring: Keyring | None) -> bytes:
-    """A command that adds a message, as it was packed, with another ID and its number; signed anew if it was."""
+def numbered_anew(packed: bytes, message_id: str, headers: Mapping[str, str], keyring: Keyring | None) -> bytes:
+    """A command that adds a message, as it was packed, with another ID, its number, and what it says of its producer.
+
+    It is signed anew if it was signed.
+    """
     reader = hiredis.Reader()
     reader.feed(packed)
     command: list[bytes] = reader.gets()
@@ -149,6 +163,9 @@ def numbered_anew(packed: bytes, message_id: str, keyring: Keyring | None) -> by
     number = b"%d" % number_of(message_id)
     values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": number}
     values.pop(FIELD, None)
+    values.pop(FOLLOWS_FIELD, None)
+    body = values.pop(b"body")
+    values |= {b"h." + name.encode(): text.encode() for name, text in headers.items()} | {b"body": body}
     fields: list[bytes | str] = [part for pair in values.items() for part in pair]
     if keyring is not None:
         fields = keyring.signed(stream.decode(), fields)

@@ -109,6 +109,7 @@ class Outbox:
             if once is None and not headers and self._is_plain:
                 packed = destination.xadd(message_id, sender, schema, body)
             else:
+                headers = {**headers, **destination.headers(message_id)}
                 fields = to_fields(Envelope(message_id, sender, number_of(message_id), schema, headers, body))
                 if self._keyring is not None:
                     fields = self._keyring.signed(stream, fields)
@@ -345,8 +346,9 @@ class Outbox:
         self._written_by = connection.identity
         for sent in tuple(self._pending):
             if not (sent.message_id.startswith(sent.destination.producer) or sent.is_repeatable):
-                sent.message_id = sent.destination.next_id()
-                sent.packed = numbered_anew(sent.packed, sent.message_id, self._keyring)
+                message_id = sent.message_id = sent.destination.next_id()
+                headers = sent.destination.headers(message_id)
+                sent.packed = numbered_anew(sent.packed, message_id, headers, self._keyring)
             self._write(sent)
 
     def _lost(self, _: ConnectionLost) -> None:

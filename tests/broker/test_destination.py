@@ -40,7 +40,7 @@ def test_what_is_sent_by_a_script_is_numbered_anew_as_well() -> None:
         return capped(STREAM, None, settings, to_fields(Envelope(message_id, "me", sequence, "00000000", {}, b"id")))
 
     first, second = "0123456789abcdef-1", "fedcba9876543210-2"
-    assert numbered_anew(command(first, 1), second, None) == command(second, 2)
+    assert numbered_anew(command(first, 1), second, {}, None) == command(second, 2)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
