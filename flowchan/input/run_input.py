@@ -67,6 +67,7 @@ def send_input(
         MessageTooLarge: it takes more than ``FLOWCHAN_MAX_MESSAGE_BYTES``.
         SendQueueFull: too many sends wait already.
         BrokerUnavailable, BrokerRefused, SendOutcomeUnknown: from the ``await``, or the sync call.
+        ChannelFull: likewise; ``FLOWCHAN_MAX_CHANNEL_LENGTH`` messages wait in the channel.
     """
     return cast("Awaitable[RunInputMetadata]", deliver(run_input, flow_run_id, sender, key_prefix, idempotency_key))
 
