@@ -299,8 +299,8 @@ async def test_the_first_message_of_a_stream_that_was_spoken_to_before_is_not_lo
     client.delete(streams.key("r"))
     client.rename(streams.key("r") + "x", streams.key("r"))
     before = client.info("stats")["total_net_output_bytes"]
-    # When the reply to its first message is lost
-    once = iter([Fate.LOSE_REPLY])
+    # When its first message is lost on its way
+    once = iter([Fate.LOSE_REQUEST])
     proxy.fate = lambda data: next(once, Fate.PASS) if b"XADD" in data else Fate.PASS
     await send(2)
     # Then what was asked for is what is near the end
