@@ -26,7 +26,7 @@ def other(cluster: Cluster, node: Node) -> Node:
 async def test_numbers_arrive_once_and_in_order_while_their_slot_moves(
     cluster: Cluster, namespace: str, times: int
 ) -> None:
-    runs = [f"run-{number}" for number in range(6)]
+    runs = [f"run-{number}" for number in range(3)]
     stream = keys.stream(namespace, runs[0], CHANNEL)
     slot = keys.slot(stream)
 

@@ -14,7 +14,7 @@ from tests.support.places import Place
 
 pytestmark = pytest.mark.anyio
 
-RUNS = [f"run-{number}" for number in range(6)]
+RUNS = [f"run-{number}" for number in range(3)]
 KEYS = f"k1:{base64.b64encode(b'a secret of thirty-two bytes, so').decode()}"
 
 

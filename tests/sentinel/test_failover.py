@@ -10,7 +10,7 @@ from tests.support.sentinels import Sentinels
 
 pytestmark = pytest.mark.anyio
 
-RUNS = [f"run-{number}" for number in range(4)]
+RUNS = [f"run-{number}" for number in range(3)]
 
 
 @pytest.mark.parametrize("times", [2])
