@@ -7,6 +7,7 @@ import anyio.to_thread
 import pytest
 
 from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_input
+from flowchan.errors import BrokerRefused
 from flowchan.wire import keys
 from tests.support.cluster import Cluster, Node
 from tests.support.numbers import numbers_flow, stored
@@ -82,6 +83,26 @@ async def test_a_message_for_a_slot_that_is_on_its_way_is_stored_where_its_strea
 
     assert stored(cluster.primary(stream), stream) == [0, 1, 2]
     assert cluster.primary(stream) is target
+
+
+async def test_what_is_about_two_keys_is_refused_when_their_slot_is_on_its_way_for_too_long_and_the_rest_goes_on(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "0.5")
+    stream = keys.stream(namespace, "run", CHANNEL)
+    await send_input(0, "run")
+    source = cluster.primary(stream)
+    target = other(cluster, source)
+
+    with cluster.moving(keys.slot(stream), target):
+        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+        with pytest.raises(BrokerRefused, match="being moved to another node") as refused:
+            await send_input(1, "run", idempotency_key="order-7")
+        await send_input(2, "run")
+    await send_input(3, "run", idempotency_key="order-7")
+
+    assert refused.value.code == "TRYAGAIN"
+    assert stored(cluster.primary(stream), stream) == [0, 2, 3]
 
 
 async def test_a_run_pauses_at_one_node_and_is_resumed_at_another(cluster: Cluster, namespace: str) -> None:
