@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from flowchan import open_run, receive_input, send_input
 from flowchan.channels import Channels
 from flowchan.errors import BrokerUnavailable, InvalidSettingError
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, run
 from tests.conftest import end_of_bridge
 from tests.support.cluster import Cluster
+from tests.support.conversation import converse
 from tests.support.ports import free_ports
 from tests.support.server import Server
 from tests.support.tls import Authority, tls_proxy
@@ -29,25 +28,10 @@ MANY = 150
 
 
 async def test_runs_of_all_partitions_converse() -> None:
-    async def answer(number: int) -> None:
-        async with open_run(f"answers-{number}"), receive_input(int, with_metadata=True, timeout=30) as questions:
-            for _ in range(3):
-                question = await questions.next()
-                await question.respond(question.value * 2)
+    pairs = [(f"asks-{number}", f"answers-{number}") for number in range(MANY)]
 
-    async def ask(number: int) -> None:
-        async with open_run(f"asks-{number}"), receive_input(int, timeout=30) as answers:
-            for value in range(3):
-                await send_input(value, f"answers-{number}")
-                assert await answers.next() == value * 2
-
-    assert {keys.partition_tag(f"{who}-{number}") for who in ("asks", "answers") for number in range(MANY)} == {
-        *keys.TAGS
-    }
-    async with anyio.create_task_group() as tasks:
-        for number in range(MANY):
-            tasks.start_soon(answer, number)
-            tasks.start_soon(ask, number)
+    assert {keys.partition_tag(run) for pair in pairs for run in pair} == {*keys.TAGS}
+    await converse(pairs)
 
 
 def test_the_command_line_finds_channels_and_nodes(cluster: Cluster) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from flowchan import Channels, RunInput, open_run, receive_input, send_input, sync
 from flowchan.errors import MessageTooLarge, SendQueueFull
 from flowchan.input import InputReceiver
+from tests.support.conversation import converse
 from tests.support.places import Place
 from tests.support.waiting import eventually_async, waiters
 
@@ -55,22 +56,7 @@ def quietly(run: str = "run", **options: Any) -> InputReceiver[int]:
 
 
 async def test_runs_converse() -> None:
-    async def answer(run: str) -> None:
-        async with open_run(run), receive_input(int, with_metadata=True, timeout=20) as questions:
-            for _ in range(3):
-                question = await questions.next()
-                await question.respond(question.value * 2)
-
-    async def ask(run: str) -> None:
-        async with open_run(f"asks-{run}"), receive_input(int, timeout=20) as answers:
-            for value in range(3):
-                await send_input(value, run)
-                assert await answers.next() == value * 2
-
-    async with anyio.create_task_group() as tasks:
-        for run in RUNS:
-            tasks.start_soon(answer, run)
-            tasks.start_soon(ask, run)
+    await converse((f"asks-{run}", run) for run in RUNS)
 
 
 async def test_what_was_sent_before_anybody_listened_is_there_in_order_though_no_send_was_awaited() -> None:
