@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import anyio
 import anyio.to_thread
 import pytest
@@ -21,6 +24,16 @@ CHANNEL = "intautomaticruninput-auto"
 
 def other(cluster: Cluster, node: Node) -> Node:
     return next(each for each in cluster.nodes[:3] if each is not node)
+
+
+@contextlib.contextmanager
+def half_moved(cluster: Cluster, stream: str) -> Iterator[Node]:
+    """Within the block a stream is at another node, and its slot on the way there."""
+    source = cluster.primary(stream)
+    target = other(cluster, source)
+    with cluster.moving(keys.slot(stream), target):
+        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+        yield target
 
 
 @pytest.mark.parametrize("times", [10])
@@ -67,11 +80,8 @@ async def test_a_message_for_a_slot_that_is_on_its_way_is_stored_where_its_strea
 ) -> None:
     stream = keys.stream(namespace, "run", CHANNEL)
     await send_input(0, "run")
-    source = cluster.primary(stream)
-    target = other(cluster, source)
 
-    with cluster.moving(keys.slot(stream), target):
-        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+    with half_moved(cluster, stream) as target:
         sends = [send_input(1, "run", idempotency_key=once), send_input(2, "run")]
         if once is None:
             for send in sends:  # it is asked for where it is going to be
@@ -91,11 +101,8 @@ async def test_what_is_about_two_keys_is_refused_when_their_slot_is_on_its_way_f
     monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "0.5")
     stream = keys.stream(namespace, "run", CHANNEL)
     await send_input(0, "run")
-    source = cluster.primary(stream)
-    target = other(cluster, source)
 
-    with cluster.moving(keys.slot(stream), target):
-        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+    with half_moved(cluster, stream):
         with pytest.raises(BrokerRefused, match="being moved to another node") as refused:
             await send_input(1, "run", idempotency_key="order-7")
         await send_input(2, "run")

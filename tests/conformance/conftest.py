@@ -7,17 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import end_of_bridge
-from tests.support.places import KINDS, NotInstalled, Place, place
+from tests.support.places import KINDS, Place, missing, place
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=[kind for kind in KINDS if missing(kind) is None])
 def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     kind = str(request.param)
-    try:
-        with place(kind, tmp_path_factory.mktemp(kind)) as made:
-            yield made
-    except NotInstalled as reason:
-        pytest.skip(f"nothing was tested at {kind}: {reason}")
+    with place(kind, tmp_path_factory.mktemp(kind)) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

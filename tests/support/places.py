@@ -26,10 +26,6 @@ from tests.support.tls import Authority, tls_proxy
 from tests.support.waiting import eventually
 
 
-class NotInstalled(Exception):  # noqa: N818 - no fault, but a reason
-    """There is no such server on this machine."""
-
-
 class Place:
     """Where messages may be sent; looked at, and broken, behind flowchan's back.
 
@@ -113,11 +109,7 @@ class Tenancy(Place):
 
 @contextlib.contextmanager
 def place(kind: str, folder: Path) -> Iterator[Place]:
-    """One of ``KINDS``, for as long as the block lasts.
-
-    Raises:
-        NotInstalled: there is no such server on this machine.
-    """
+    """One of ``KINDS`` that is not missing, for as long as the block lasts."""
     with contextlib.ExitStack() as stack:
         made = KINDS[kind](stack, folder)
         stack.callback(made.close)
@@ -181,24 +173,27 @@ KINDS: dict[str, Callable[[contextlib.ExitStack, Path], Place]] = {
 }
 
 
-@functools.cache
-def redis_server() -> Path:
-    """A Redis of 7.0 or newer.
+def missing(kind: str) -> str | None:
+    """Why there is no such place on this machine; None if there is one."""
+    if kind == "redis" and redis_server() is None:
+        return "there is no redis-server of 7.0 or newer on PATH"
+    return None
 
-    Raises:
-        NotInstalled: there is none on PATH. No package of PyPI has one that this Python can install.
-    """
+
+@functools.cache
+def redis_server() -> Path | None:
+    """A Redis of 7.0 or newer; none of PyPI's packages has one that this Python can install."""
     with contextlib.suppress(FlowchanError):
         if (path := shutil.which("redis-server")) and (found := next(usable(Path(path)))).engine.name == "redis":
             return found.path
-    raise NotInstalled("there is no redis-server of 7.0 or newer on PATH")
+    return None
 
 
 @functools.cache
 def speaks_tls() -> bool:
     """Whether there is a Redis that was built with TLS: such a one asks for a certificate, and ends."""
-    with contextlib.suppress(NotInstalled):
-        command = [redis_server(), "--port", "0", "--tls-port", "1"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
-        return "Failed to configure TLS" in said
-    return False
+    if (program := redis_server()) is None:
+        return False
+    command = [program, "--port", "0", "--tls-port", "1"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+    return "Failed to configure TLS" in said
