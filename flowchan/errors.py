@@ -111,7 +111,7 @@ class DecodeError(MessageError, ValueError):
 
 
 class SignatureError(DecodeError):
-    """A message, an answer or a request is not signed with one of ``FLOWCHAN_SIGNING_KEYS``, or for another place.
+    """A message, an answer, a request or a result is not signed with one of ``FLOWCHAN_SIGNING_KEYS``, or for another place.
 
     It was not delivered, and no part of its value was looked at. The receiver that raised it goes on with the next
     message, and has counted this one (``InputReceiver.refused``).

@@ -14,7 +14,7 @@ from flowchan.broker.address import Address
 from flowchan.broker.attempt import Attempt
 from flowchan.broker.cluster.cluster import Cluster
 from flowchan.broker.connect import Dialled, dial, unavailable
-from flowchan.broker.connection import Connection, Refusal
+from flowchan.broker.connection import REPLY_PATIENCE, Connection, Refusal
 from flowchan.broker.guarded import Guarded
 from flowchan.broker.losses import Losses
 from flowchan.broker.opener import Opener, Ready
@@ -25,11 +25,8 @@ from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
-REPLY_PATIENCE = 10.0
-"""Seconds that a command which does not block may go unanswered before its connection counts as dead."""
-
 WATCHED_PATIENCE = 4.0
-"""The same where sentinels may have chosen another server by then."""
+"""As ``REPLY_PATIENCE``, where sentinels may have chosen another server by then."""
 
 
 class Dialler:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal, ignore, pack
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.broker.tap import LONGEST_BLOCK, Tap
@@ -102,7 +102,7 @@ class Lane:
             else:
                 self._give_up(tap, reply)
 
-        self._commands.write(self._create(tap), created, _ignore)
+        self._commands.write(self._create(tap), created, ignore)
 
     def leave(self, tap: Tap) -> None:
         """Stop reading a stream, and free what the broker holds for it."""
@@ -318,7 +318,7 @@ class Lane:
         def set_back(reply: Any) -> None:
             finished(reply if isinstance(reply, Exception) else None)
 
-        self._commands.write(self._create(tap), noted, _ignore)
+        self._commands.write(self._create(tap), noted, ignore)
         self._commands.request(looked, "XINFO", "STREAM", tap.stream)
 
     def _give_up(self, tap: Tap, error: Exception) -> None:
@@ -350,7 +350,3 @@ class Lane:
 def _where(stream: str) -> str:
     _, run, channel = keys.address(stream)
     return f"run {run}, channel {channel}"
-
-
-def _ignore(_: Any) -> None:
-    return None

@@ -39,6 +39,11 @@ class Persistent:
         self._dialler = dialler
         self._commands = commands
 
+    @property
+    def line(self) -> object:
+        """What the commands go over; another one after a loss."""
+        return self._commands.connection
+
     async def call(self, where: str, *command: Any) -> Any:
         """Give one command; its answer.
 
@@ -83,11 +88,13 @@ class Persistent:
         """Have something asked until it is answered; ``ask`` is told whether it was asked before in vain."""
         again = False
         passing: Refusal | None = None
+        lost: ConnectionLost | None = None
         with anyio.move_on_after(self._dialler.settings.send_timeout):
             while True:
                 try:
                     return await ask(again)
-                except ConnectionLost:
+                except ConnectionLost as error:
+                    lost = error
                     if once:
                         break
                     again = True
@@ -96,9 +103,12 @@ class Persistent:
                         raise translated(refusal, self._dialler.name, where) from None
                     passing = refusal
                     await anyio.sleep(_PASSING_PAUSE)
-        if passing is not None and self._dialler.trouble is None:
+        cluster, trouble = self._dialler.cluster, self._dialler.trouble
+        if passing is not None and trouble is None:
             raise translated(passing, self._dialler.name, where) from None
-        why = self._dialler.trouble or f"{self._dialler.name} did not answer."
+        if trouble is None and cluster is not None:
+            trouble = cluster.trouble
+        why = trouble or f"{self._dialler.name} did not answer{f': {lost}' if lost is not None else '.'}"
         raise BrokerUnavailable(f"It is not known to be done ({where}): {why}")
 
 

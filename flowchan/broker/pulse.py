@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from flowchan.broker.commands import Commands
+from flowchan.broker.connection import ignore
 
 _EVERY = 1.0
 
@@ -41,9 +41,5 @@ class Pulse:
         if not self._is_listening():
             return
         if not self._commands.is_asking:
-            self._commands.request(_ignore, "PING")
+            self._commands.request(ignore, "PING")
         self.begin()
-
-
-def _ignore(_: Any) -> None:
-    pass

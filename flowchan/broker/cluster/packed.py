@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flowchan.broker.connection import pack
 from flowchan.wire import keys
 
@@ -40,7 +38,3 @@ def slot_of(packed: bytes, marker: bytes) -> int | None:
         return None
     key = packed[at + 1 : packed.index(b"\r", at)]
     return keys.slot(key.decode())
-
-
-def ignore(_: Any) -> None:
-    """For an answer that says nothing."""
