@@ -10,6 +10,7 @@ from typing import Any
 
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import Connection, ConnectionLost, Refusal, ignore, pack
+from flowchan.broker.heartbeat import Heartbeat
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.broker.tap import LONGEST_BLOCK, Tap
@@ -59,12 +60,19 @@ class Lane:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dialler: Opener, commands: Commands, name: str, retention_ms: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialler: Opener,
+        commands: Commands,
+        heartbeat: Heartbeat,
+        name: str,
+        retention_ms: int,
     ) -> None:
         self.taps: dict[bytes, Tap] = {}
         self._loop = loop
         self._dialler = dialler
         self._commands = commands
+        self._heartbeat = heartbeat
         self._name = name
         self._retention_ms = retention_ms
         self._generation = 0
@@ -102,6 +110,7 @@ class Lane:
             else:
                 self._give_up(tap, reply)
 
+        self._heartbeat.mark(tap.stream)
         self._commands.write(self._create(tap), created, ignore)
 
     def leave(self, tap: Tap) -> None:
@@ -290,6 +299,7 @@ class Lane:
             if not left:
                 self._repaired(failed)
 
+        self._heartbeat.doubt(tap.stream for tap in taps)
         for tap in taps:
             tap.ready = False
             self._destroy(tap.stream, old)
@@ -318,6 +328,7 @@ class Lane:
         def set_back(reply: Any) -> None:
             finished(reply if isinstance(reply, Exception) else None)
 
+        self._heartbeat.mark(tap.stream)
         self._commands.write(self._create(tap), noted, ignore)
         self._commands.request(looked, "XINFO", "STREAM", tap.stream)
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from importlib import resources
 from typing import Any, TypeVar
 
 import anyio
@@ -15,6 +11,7 @@ from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import PASSING, translated
+from flowchan.broker.script import script
 from flowchan.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -23,8 +20,6 @@ Arguments = tuple[Any, ...] | Callable[[bool], tuple[Any, ...]]
 """What a script is given; or what says so, told whether the script may have done its work already."""
 
 _PASSING_PAUSE = 0.25
-_WITH = re.compile(r"-- With (\w+)\.lua before it\.\n")
-"""The first line of a script that uses a function of another."""
 
 
 class Persistent:
@@ -71,7 +66,7 @@ class Persistent:
         self, where: str, name: str, keys: Sequence[str], arguments: Arguments, *, once: bool = False
     ) -> Any:
         """Have a script of ``scripts/`` run; its answer. ``once``: it is not given again."""
-        text, digest = _script(name)
+        text, digest = script(name)
 
         async def ask(again: bool) -> Any:
             given = (len(keys), *keys, *(arguments(again) if callable(arguments) else arguments))
@@ -110,16 +105,3 @@ class Persistent:
             trouble = cluster.trouble
         why = trouble or f"{self._dialler.name} did not answer{f': {lost}' if lost is not None else '.'}"
         raise BrokerUnavailable(f"It is not known to be done ({where}): {why}")
-
-
-def _text(name: str) -> str:
-    return (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text()
-
-
-@functools.cache
-def _script(name: str) -> tuple[str, str]:
-    text = _text(name)
-    with_what = _WITH.match(text)
-    if with_what is not None:
-        text = _text(with_what[1]) + text
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

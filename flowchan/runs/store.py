@@ -29,7 +29,7 @@ from flowchan.wire.keys import EntryId
 from flowchan.wire.signing import Keyring
 
 YEAR = 365 * 24 * 3600.0
-"""Seconds that a suspended run is kept which waits without a limit."""
+"""Seconds that a run is kept which waits without a limit, to be resumed."""
 
 _POLL = 10.0
 _LINGER = 3600.0
@@ -281,10 +281,11 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     if change.expires is not None:
         told["expires"] = int(change.expires * 1000)
     keep = None
-    if state.type is StateType.SUSPENDED:
+    if state.is_paused():
         keep = YEAR if change.expires is None else change.expires + broker.settings.retention
+        told["waits"] = True
     if state.is_final():
-        told["linger"] = int(_LINGER * 1000)
+        told |= {"linger": int(_LINGER * 1000), "ended": broker.settings.retention_after_end_ms}
     return await broker.records.change(
         keys.run_id(run),
         *stored(state),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flowchan import receive_input, send_input
 from flowchan.channels import Channels
 from flowchan.errors import BrokerUnavailable, InvalidSettingError
 from flowchan.wire import keys
@@ -18,8 +20,9 @@ from tests.support.cluster import Cluster
 from tests.support.conversation import converse
 from tests.support.ports import free_ports
 from tests.support.server import Server
+from tests.support.streams import CHANNEL
 from tests.support.tls import Authority, tls_proxy
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("cluster")]
 
@@ -32,6 +35,30 @@ async def test_runs_of_all_partitions_converse() -> None:
 
     assert {keys.partition_tag(run) for pair in pairs for run in pair} == {*keys.TAGS}
     await converse(pairs)
+
+
+async def test_groups_of_clients_that_are_dead_are_freed_on_every_node(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "0.05")
+    streams = [keys.stream(namespace, f"run-{number}", CHANNEL) for number in range(10)]
+    for stream in streams:
+        cluster.primary(stream).ask("XGROUP", "CREATE", stream, "flowchan-0123456789ab-0-0", "0", "MKSTREAM")
+        cluster.primary(stream).ask("PEXPIRE", stream, 60_000)
+
+    def groups(stream: str) -> list[bytes]:
+        return [each[b"name"] for each in cluster.primary(stream).ask("XINFO", "GROUPS", stream)]
+
+    waiting = [
+        asyncio.ensure_future(receive_input(int, flow_run_id=f"run-{number}", key_prefix=CHANNEL, timeout=30).next())
+        for number in range(10)
+    ]
+    await eventually_async(
+        lambda: not any(b"flowchan-0123456789ab-0-0" in groups(stream) for stream in streams), "the end of the dead"
+    )
+    for number in range(10):
+        await send_input(number, f"run-{number}", key_prefix=CHANNEL)
+    assert [await each for each in waiting] == list(range(10))
 
 
 def test_the_command_line_finds_channels_and_nodes(cluster: Cluster) -> None:

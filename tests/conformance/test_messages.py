@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from flowchan import Channels, RunInput, open_run, receive_input, send_input, sync
-from flowchan.errors import MessageTooLarge, SendQueueFull
+from flowchan.errors import ChannelFull, MessageTooLarge, SendQueueFull
 from flowchan.input import InputReceiver
 from tests.support.conversation import converse
 from tests.support.places import Place
@@ -191,6 +191,20 @@ async def test_so_many_sends_may_wait_and_no_more(monkeypatch: pytest.MonkeyPatc
     await send_input(1, RUNS[0])
 
     assert await all_of(quietly(RUNS[0])) == [0, 0, 1]
+
+
+async def test_a_channel_takes_no_more_than_it_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWCHAN_MAX_CHANNEL_LENGTH", "2")
+    for run in RUNS[:6]:
+        await send_input(1, run, idempotency_key="a")
+        await send_input(2, run)
+        with pytest.raises(ChannelFull):
+            await send_input(3, run)
+        async with numbers(run, group="shop") as shop:
+            assert await shop.next() == 1
+            await shop.ack()
+            await send_input(3, run)
+            assert [await shop.next() for _ in range(2)] == [2, 3]
 
 
 def test_sync_code_converses_across_threads() -> None:

@@ -10,6 +10,7 @@ another of its sender, and what is stored in the end has been received and worke
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import anyio
 import msgpack
 
 from flowchan import receive_input, send_input
+from flowchan.errors import MessagesLost
 from tests.support.waiting import eventually_async
 
 SENDERS = (0, 1_000_000)
@@ -35,6 +37,8 @@ class Numbers:
     """By run and sender; all of it was acknowledged."""
     received: dict[str, list[int]] = field(default_factory=dict)
     done: dict[str, list[int]] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
+    """How many each receiver was told of."""
     is_over: bool = False
     all_sent: bool = False
 
@@ -64,8 +68,11 @@ class Numbers:
         received = self.received[run]
         async with receive_input(int, flow_run_id=run, timeout=30, poll_interval=60) as receiver:
             while not self._has_all(run, received):
-                with anyio.move_on_after(0.2):
-                    received.append(await receiver.next())
+                try:
+                    with anyio.move_on_after(0.2):
+                        received.append(await receiver.next())
+                except MessagesLost as lost:
+                    self.lost[run] += lost.count
 
     async def _work(self, run: str) -> None:
         done = self.done[run]
@@ -84,11 +91,11 @@ class Numbers:
         for begin, sent in self.sent[run].items():
             assert _of(begin, self.received[run]) == sent, run
         assert sorted(self.done[run]) == sorted(self.received[run]), run
+        assert not self.lost[run], run
 
     async def check_what_is_left(self, run: str) -> None:
-        """As ``check``, of those that are stored; the others were lost."""
-        receiver = receive_input(int, flow_run_id=run, timeout=0, raise_timeout_error=False)
-        left = [number async for number in receiver]
+        """As ``check``, of those that are stored; the others were lost, and those that never came were told."""
+        left = await _all_of(run)
         for begin, sent in self.sent[run].items():
             once = list(dict.fromkeys(_of(begin, self.received[run])))
             assert once == sorted(once), run
@@ -97,6 +104,21 @@ class Numbers:
             assert stored[-1] == sent[-1], run
         assert set(left) <= set(self.received[run]), run
         assert set(left) <= set(self.done[run]), run
+        never = {number for sent in self.sent[run].values() for number in sent} - set(self.received[run])
+        assert len(never) <= self.lost[run], run
+
+
+async def _all_of(run: str) -> list[int]:
+    """The numbers that a run's channel holds."""
+    held: list[int] = []
+    async with receive_input(int, flow_run_id=run, timeout=0) as receiver:
+        while True:
+            try:
+                held.append(await receiver.next())
+            except MessagesLost:
+                continue
+            except TimeoutError:
+                return held
 
 
 def _of(begin: int, numbers: list[int]) -> list[int]:

@@ -1,3 +1,4 @@
+-- With channels.lua before it.
 -- Gives a run its next state, if that may follow the one that it has: the change is whole, or there is none.
 -- KEYS: the run's record, its states, its inputs; what is due in its partition, and the partition's runs; then,
 --       if it is to be executed by a deployment, the requests of that deployment.
@@ -98,7 +99,7 @@ if is_new then
     redis.call('ZADD', runs, now, run)
     -- The oldest may have outlived their records.
     for _, old in ipairs(redis.call('ZRANGE', runs, 0, 1)) do
-        if redis.call('EXISTS', string.sub(runs, 1, -6) .. old .. ':@run') == 0 then
+        if redis.pcall('EXISTS', string.sub(runs, 1, -6) .. old .. ':@run') == 0 then
             redis.call('ZREM', runs, old)
         end
     end
@@ -111,7 +112,11 @@ end
 for _, key in ipairs({record, states, inputs}) do
     redis.call('PEXPIRE', key, change.keep)
 end
+if change.waits then
+    longer(record, change.keep)
+end
 if change.linger then
+    shorter(record, change.ended)
     -- It has ended: the stream, which takes four kilobytes at least, is kept for those who follow it, and of the
     -- states only type, time and name in small fields.
     for i, each in ipairs(redis.call('XREVRANGE', states, '+', '-', 'COUNT', 20)) do
