@@ -23,6 +23,8 @@ _RATE = 20_000.0
 _DELAY = 0.05
 _GOES_AGAIN = 5.0
 _SEND_TIMEOUT = "120"
+_THROUGH = 60.0
+"""Seconds for what is under way before the next message, where the way is slow."""
 _FOUND_OUT = 1.0
 _CLOSEST = 0.95
 """Seconds between two attempts; a twentieth for the clock of a machine that is busy."""
@@ -189,6 +191,6 @@ FAULTS = (
     Fault("connections half-open", "recovered", 3, 6, _run_half_open),
     Fault(
         *("connections slow", "recovered; nothing lost, nothing twice", 20, 200),
-        lambda count, progress: _run(count, progress, _slow),
+        lambda count, progress: _run(count, progress, _slow, goes_again=_THROUGH),
     ),
 )
