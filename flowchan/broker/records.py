@@ -122,7 +122,7 @@ class Records:
         types: dict[str, str] = {}
 
         async def renew(tag: str, page: Sequence[str]) -> None:
-            names = [keys.due(self._namespace, tag)]
+            names = [keys.due(self._namespace, tag), keys.runs(self._namespace, tag)]
             for run in page:
                 names += [spell(self._namespace, run) for spell in (keys.record, keys.states, keys.inputs)]
             given = (holder, int(lease * 1000), self._keep, *page)

@@ -14,6 +14,7 @@ from flowchan.settings import Settings, current_settings
 from flowchan.wire import keys
 from tests.support.runs import seen, started
 from tests.support.streams import CHANNEL, Streams
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,40 @@ async def test_a_run_of_many_channels_is_not_a_large_record(
     left = [seconds(client, streams.key(str(run.id), f"c{number}")) for number in range(150)]
     assert all(is_about(each, AFTER_END) for each in left[:70])
     assert all(is_about(each, RETENTION) for each in left[100:])
+
+
+async def test_a_run_that_outlives_the_retention_is_listed_and_may_still_be_found_dead(
+    client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "0.6")
+    async with started(listens):
+        run = await seen("listens", "RUNNING")
+        tag = keys.partition_tag(str(run.id))
+        of_partition = [keys.due(namespace, tag), keys.runs(namespace, tag)]
+        # Given a partition in which nothing has happened for almost as long
+        for key in of_partition:
+            client.pexpire(key, 30_000)
+        await eventually_async(lambda: all(is_about(seconds(client, key), RETENTION) for key in of_partition), "beats")
+        # Or for longer, as if nobody had been able to say that the run lives
+        created: Any = client.zscore(of_partition[1], str(run.id))
+        client.delete(*of_partition)
+        await eventually_async(lambda: client.exists(*of_partition) == 2, "a beat")
+        assert client.zscore(of_partition[1], str(run.id)) == created
+        assert [each.id for each in await get_client().read_flow_runs(flow="listens")] == [run.id]
+        assert all(is_about(seconds(client, key), RETENTION) for key in of_partition)
+
+
+async def test_a_run_that_lives_for_long_does_not_shorten_what_another_needs(
+    client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "0.6")
+    async with started(listens):
+        run = await seen("listens", "RUNNING")
+        due = keys.due(namespace, keys.partition_tag(str(run.id)))
+        client.pexpire(due, PAUSE * 1000)
+        at: Any = client.zscore(due, str(run.id))
+        await eventually_async(lambda: client.zscore(due, str(run.id)) > at, "a beat")  # type: ignore[operator]
+        assert is_about(seconds(client, due), PAUSE)
 
 
 def test_nothing_is_kept_longer_after_the_end_than_before() -> None:
