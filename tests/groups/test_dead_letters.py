@@ -171,6 +171,15 @@ async def test_it_is_sent_once_however_many_do_so_at_once(streams: Streams) -> N
     assert streams.length(RUN) == 2
 
 
+async def test_the_channel_is_kept_for_no_less_than_before(streams: Streams) -> None:
+    letter = await one_letter()
+    year = 365 * 24 * 3600 * 1000
+    streams.client.pexpire(streams.key(RUN), year)
+    await letter.resend()
+    left: Any = streams.client.pttl(streams.key(RUN))
+    assert year - 60_000 < left <= year
+
+
 async def test_it_is_sent_once_where_replies_are_lost(server: Server, make_proxy: Callable[[Path], Proxy]) -> None:
     proxy = make_proxy(server.socket)
     await one_letter()

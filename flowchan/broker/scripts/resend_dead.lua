@@ -28,7 +28,9 @@ if ARGV[6] then
     fields = {unpack(ARGV, 6)}
 end
 local entry = redis.call('XADD', KEYS[1], '*', unpack(fields))
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then -- while its run waits it is kept for longer
+    redis.call('PEXPIRE', KEYS[1], ARGV[5])
+end
 redis.call('XDEL', KEYS[2], ARGV[1])
 redis.call('SET', KEYS[3], entry, 'PX', ARGV[5])
 return entry
