@@ -132,6 +132,20 @@ async def test_a_channel_that_a_group_works_on_is_kept_when_the_run_has_ended(
         assert is_about(seconds(client, streams.key(str(run.id), "late")), RETENTION)
 
 
+async def test_a_group_is_sent_to_after_the_run_s_end_as_before(client: redis.Redis, streams: Streams) -> None:
+    async with started(listens) as listening:
+        run = await seen("listens", "RUNNING")
+        await send_input(7, run.id, key_prefix=CHANNEL)
+        assert await listening == 7
+    # Given channels of which little is left, one with a group that people named, one with a receiver without a name
+    for channel, group in (("work", "shop"), ("heard", "flowchan-0123456789ab-0-0")):
+        client.xgroup_create(streams.key(str(run.id), channel), group, mkstream=True)
+        client.pexpire(streams.key(str(run.id), channel), 1000 * AFTER_END // 2)
+        await send_input(1, run.id, key_prefix=channel)
+    assert is_about(seconds(client, streams.key(str(run.id), "work")), RETENTION)
+    assert is_about(seconds(client, streams.key(str(run.id), "heard")), AFTER_END)
+
+
 async def test_a_run_of_many_channels_is_not_a_large_record(
     client: redis.Redis, streams: Streams, namespace: str
 ) -> None:

@@ -22,15 +22,10 @@ local function longer(record, keep)
     end
 end
 
--- Not one that a group works on: what it has not done yet is to be done.
+-- Not one that a group works on.
 local function shorter(record, keep)
     for _, each in ipairs(channels(record)) do
-        local groups = each.left > keep and redis.pcall('XINFO', 'GROUPS', each.stream) or {}
-        local is_worked_on = groups.err ~= nil
-        for _, group in ipairs(groups.err and {} or groups) do
-            is_worked_on = is_worked_on or not client_of(group[2])
-        end
-        if each.left > keep and not is_worked_on then
+        if each.left > keep and not is_worked_on(each.stream) then
             redis.pcall('PEXPIRE', each.stream, keep)
         end
         redis.call('HDEL', record, each.field)

@@ -1,9 +1,13 @@
--- Has a channel kept that was sent to: as long as its run, if that is longer; for less when the run has ended. What it
--- has already is never shortened. And notes the channel with its run: see channels.lua.
+-- With groups.lua before it.
+-- Has a channel kept that was sent to: as long as its run, if that is longer; for less when the run has ended and no
+-- group works on the channel. What it has already is never shortened. And notes the channel with its run: see
+-- channels.lua.
 -- KEYS: the channel's stream; its run's record. ARGV: milliseconds to keep it; the same after the end; the channel.
 local keep, state = tonumber(ARGV[1]), redis.call('HGET', KEYS[2], 'type')
 if state == 'COMPLETED' or state == 'FAILED' or state == 'CRASHED' or state == 'CANCELLED' then
-    keep = tonumber(ARGV[2])
+    if not is_worked_on(KEYS[1]) then
+        keep = tonumber(ARGV[2])
+    end
 elseif state then
     keep = math.max(keep, redis.call('PTTL', KEYS[2]))
     if redis.call('HLEN', KEYS[2]) < 100 then
