@@ -195,6 +195,22 @@ async def test_a_run_that_lives_for_long_does_not_shorten_what_another_needs(
         assert is_about(seconds(client, due), PAUSE)
 
 
+async def test_a_channel_beyond_those_that_a_run_knows_of_does_not_outlive_it_for_long(
+    client: redis.Redis, streams: Streams, namespace: str
+) -> None:
+    async with started(asks) as asking:
+        run = await seen("asks", "PAUSED")
+        await send_input(1, run.id, key_prefix="noted")
+        notes = {f"@c{number}": "" for number in range(100)}
+        client.hset(keys.record(namespace, str(run.id)), mapping=notes)
+        await send_input(1, run.id, key_prefix="other")
+        assert is_about(seconds(client, streams.key(str(run.id), "noted")), PAUSE + RETENTION)
+        assert is_about(seconds(client, streams.key(str(run.id), "other")), RETENTION)
+        await resume_flow_run(run.id, {"value": 5})
+        assert await asking == 5
+    assert is_about(seconds(client, streams.key(str(run.id), "noted")), AFTER_END)
+
+
 def test_nothing_is_kept_longer_after_the_end_than_before() -> None:
     assert Settings(retention=5.0).retention_after_end_ms == 5000
     assert Settings().retention_after_end_ms == 24 * 3600 * 1000

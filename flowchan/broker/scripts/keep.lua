@@ -1,5 +1,6 @@
 -- With groups.lua before it.
--- Has a channel kept that was sent to: as long as its run, if that is longer; for less when the run has ended and no
+-- Has a channel kept that was sent to: as long as its run, if that is longer and the
+-- channel one of its first eighty or so; for less when the run has ended and no
 -- group works on the channel. What it has already is never shortened. And notes the channel with its run: see
 -- channels.lua.
 -- KEYS: the channel's stream; its run's record. ARGV: milliseconds to keep it; the same after the end; the channel.
@@ -9,9 +10,13 @@ if state == 'COMPLETED' or state == 'FAILED' or state == 'CRASHED' or state == '
         keep = tonumber(ARGV[2])
     end
 elseif state then
-    keep = math.max(keep, redis.call('PTTL', KEYS[2]))
+    local note = '@' .. ARGV[3]
     if redis.call('HLEN', KEYS[2]) < 100 then
-        redis.call('HSETNX', KEYS[2], '@' .. ARGV[3], '')
+        redis.call('HSETNX', KEYS[2], note, '')
+    end
+    -- One that is not noted would be kept as long when the run has ended sooner.
+    if redis.call('HEXISTS', KEYS[2], note) == 1 then
+        keep = math.max(keep, redis.call('PTTL', KEYS[2]))
     end
 end
 if redis.call('PTTL', KEYS[1]) < keep then
