@@ -249,8 +249,9 @@ class ChannelFull(BrokerRefused):
     def __init__(self, where: str, limit: int) -> None:
         super().__init__(
             f"The channel is full ({where}): {limit:,} messages wait in it (FLOWCHAN_MAX_CHANNEL_LENGTH). Nothing was"
-            " stored. Send again when a group has acknowledged some; a channel that no group works on has no room"
-            " before it is deleted or kept no more. Or raise the limit.",
+            " stored. Send again when every group has acknowledged some; one for which nobody works any more is to be"
+            " removed (XGROUP DESTROY). A channel that no group works on has no room before it is deleted or kept no"
+            " more. Or raise the limit.",
             code="CHANNELFULL",
         )
         self.limit = limit

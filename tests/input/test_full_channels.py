@@ -149,6 +149,24 @@ async def test_the_group_that_is_furthest_behind_decides() -> None:
         await send(9)
 
 
+async def test_a_group_for_which_nobody_works_any_more_is_removed_as_the_error_says(
+    client: redis.Redis, streams: Streams
+) -> None:
+    await fill()
+    async with group() as shop:
+        assert [await shop.next() for _ in range(LIMIT)] == [0, 1, 2]
+        await shop.ack()
+        # Given one that has begun, and is not heard of again
+        async with group("left") as left:
+            assert await left.next() == 0
+        with pytest.raises(ChannelFull, match=r"XGROUP DESTROY"):
+            await send(9)
+        # When somebody does what the error says
+        client.xgroup_destroy(streams.key("r"), "left")
+        await send(3)
+        assert await shop.next() == 3
+
+
 async def test_what_all_groups_have_done_with_goes_when_there_is_no_room(streams: Streams) -> None:
     sent_long_ago(streams, LIMIT)
     async with group() as shop, group("slow") as slow:
