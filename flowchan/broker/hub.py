@@ -113,8 +113,8 @@ class Hub:
                 if isinstance(listener, Source):
                     listener.tap = None
             lane.leave(tap)
-        is_litter = any([lane.sweep() for lane in self._all_lanes()])
-        if (taps or is_litter) and self._dialler.trouble is None:
+        swept = [lane.sweep() for lane in self._all_lanes()]
+        if (taps or any(swept)) and self._dialler.trouble is None:
             # Answered in order, so after the groups; where it is not, they fall to their time to live.
             with anyio.move_on_after(_FAREWELL), contextlib.suppress(Refusal, ConnectionLost, FlowchanError):
                 await self.commands.call("PING")

@@ -29,6 +29,11 @@ def split(packed: bytes, count: int) -> list[bytes]:
     return commands
 
 
+def is_script(packed: bytes) -> bool:
+    """Whether the first of packed commands is a script."""
+    return b"\r\n$4\r\nEVAL\r\n" in packed[:24]
+
+
 def slot_of(packed: bytes, marker: bytes) -> int | None:
     """The slot of the first key in packed commands; None if there is none.
 
