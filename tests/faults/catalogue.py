@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.faults import cancelled_waits
+from tests.faults import cancelled_waits, cluster_refusals, refusals
 from tests.faults.fault import Fault
 
-FAULTS: tuple[Fault, ...] = (*cancelled_waits.FAULTS,)
+FAULTS: tuple[Fault, ...] = (
+    *cancelled_waits.FAULTS,
+    *refusals.FAULTS,
+    *cluster_refusals.FAULTS,
+)
