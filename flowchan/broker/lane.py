@@ -80,6 +80,7 @@ class Lane:
         self._repairing = False
         self._departed = False
         self._pause = 0.0
+        self._was_failing = False
         self._repaired_at = 0.0
         self._packed: bytes | None = None
         self._litter: dict[tuple[str, str], None] = {}
@@ -375,7 +376,8 @@ class Lane:
         # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
         if not failed and self._loop.time() - self._repaired_at > _HELPED:
             self._pause = 0.0
-        pause = max(self._pause, _PAUSE) if failed else self._pause
+        pause = max(self._pause, _PAUSE) if failed else 0.0 if self._was_failing else self._pause
+        self._was_failing = failed
         self._pause = min(max(_PAUSE, self._pause * 2), _LONGEST_PAUSE)
         if pause:
             self._loop.call_later(pause, self._after_repair, failed)
