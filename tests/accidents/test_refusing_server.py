@@ -6,7 +6,9 @@ import anyio
 import pytest
 import redis
 
-from flowchan import receive_input, send_input
+from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_input
+from flowchan.wire import keys
+from tests.support.runs import seen, started
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually_async
@@ -62,3 +64,29 @@ async def test_who_leaves_meanwhile_leaves_nothing(server: Server, namespace: st
         refuse_writes(client, "min-replicas-to-write", refuse=False)
 
         await eventually_async(lambda: streams.groups() == 0, "the end of the group")
+
+
+async def test_a_run_keeps_its_lease_where_memory_is_full(
+    server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "1")
+
+    @flow
+    async def asks() -> int:
+        return await pause_flow_run(wait_for_input=int)
+
+    async with started(asks) as waiting:
+        run = str((await seen("asks", "PAUSED")).id)
+        with server.client() as client:
+
+            def due() -> float:
+                found = client.zscore(keys.due(namespace, keys.partition_tag(run)), run)
+                assert isinstance(found, float)
+                return found
+
+            refuse_writes(client, "maxmemory", refuse=True)
+            before = due()
+            await eventually_async(lambda: due() > before, "a renewal")
+            refuse_writes(client, "maxmemory", refuse=False)
+        await resume_flow_run(run, {"value": 7})
+        assert await waiting == 7
