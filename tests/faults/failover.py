@@ -137,7 +137,9 @@ def fails_over(count: int, progress: Progress) -> Seen:
             gaps = _gaps(client, keys.stream(os.environ["FLOWCHAN_NAMESPACE"], RUN, CHANNEL))
     counted = f"{count:,} failovers, {count // 2:,} of them with a loss; {all_told([load.sender])}"
     missing = len(hold(stored, [load.sender]).missing)
-    told = f"{missing:,} lost with their primaries, {again.lost:,} told to who replays; on again after ≤ {slowest:.1f} s"
+    told = (
+        f"{missing:,} lost with their primaries, {again.lost:,} told to who replays; on again after ≤ {slowest:.1f} s"
+    )
     hold(stored, [load.sender]).must_be_none(counted, besides=["missing"])
     again.hold(stored, [load.sender]).must_be_none(counted)
     # Who was there may have had what was lost, and one that was not acknowledged is sent again.
@@ -153,6 +155,4 @@ def _gaps(client: Any, stream: str) -> int:
     return max(numbers) - len(set(numbers))
 
 
-FAULTS = (
-    Fault("Sentinel failover", "going again ≤ 10 s; losses counted and told", 2, 20, fails_over),
-)
+FAULTS = (Fault("Sentinel failover", "going again ≤ 10 s; losses counted and told", 2, 20, fails_over),)
