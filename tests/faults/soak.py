@@ -1,0 +1,149 @@
+"""A thousand runs a minute: what a process and the server have afterwards is what they had before."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any, NamedTuple
+
+import psutil
+import redis
+
+from tests.faults.fault import Broken, Fault, Progress, Seen
+from tests.faults.surroundings import own_server
+from tests.support.programs import running
+from tests.support.waiting import eventually
+
+A_MINUTE = 1000
+RETENTION = 2.0
+WARM = 0.2
+"""The part of the runs after which a process has made what it needs for any more."""
+MORE = 8 * 2**20
+"""Bytes by which memory may differ, however many runs there were: what allocators keep."""
+AWAY = 60.0
+"""Seconds within which what was kept is gone."""
+
+PROGRAM = """
+import asyncio, gc, sys
+from flowchan import flow, open_run, pause_flow_run, receive_input, resume_flow_run, send_input
+from flowchan.context import get_run_context
+from flowchan.errors import NotPausedError
+
+begun = {}
+
+@flow
+async def talks(number: int) -> int:
+    begun.pop(number).set_result(get_run_context().flow_run.id)
+    async with receive_input(int, timeout=30, with_metadata=True) as questions:
+        question = await questions.next()
+        await question.respond(question.value + number)
+    if number % 10 == 0:
+        return await pause_flow_run(wait_for_input=int)
+    return number
+
+async def one(number):
+    waiting = begun[number] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(talks(number))
+    run = await waiting
+    async with open_run() as me, receive_input(int, timeout=30) as answers:
+        await send_input(1, run)
+        assert await answers.next() == number + 1
+        await send_input("work", me.id)
+        async with receive_input(str, timeout=30, group="shop") as work:
+            assert await work.next() == "work"
+    while number % 10 == 0:
+        try:
+            await resume_flow_run(run, {"value": number})
+            break
+        except NotPausedError:
+            await asyncio.sleep(0.005)
+    assert await task == number
+
+async def some(first, last):
+    start = asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(first, last):
+            await asyncio.sleep(start + (number - first) * PACE - asyncio.get_running_loop().time())
+            tasks.create_task(one(number))
+            if number % 50 == 0:
+                print(number, flush=True)
+    gc.collect()
+    print("done", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+async def main():
+    await some(0, WARM)
+    await some(WARM, ALL)
+
+asyncio.run(main())
+"""
+
+
+class Kept(NamedTuple):
+    """What there is while nothing is under way."""
+
+    rss: int
+    connections: int
+    keys: int
+    memory: int
+
+
+def kept(client: redis.Redis, process: psutil.Process, keys: int) -> Kept:
+    """Once there are no more keys than so many."""
+    eventually(lambda: client.dbsize() <= keys, "the end of what is kept", AWAY)  # type: ignore[operator]
+    info: Any = client.info("memory")
+    connections = [each for each in client.client_list() if each["name"].startswith("flowchan")]
+    return Kept(process.memory_info().rss, len(connections), int(client.dbsize()), info["used_memory"])  # type: ignore[arg-type]
+
+
+def soaks(count: int, progress: Progress) -> Seen:
+    """``count`` runs, each with a conversation and a group's work; every tenth pauses and is resumed."""
+    warm = max(50, int(count * WARM))
+    program = PROGRAM.replace("PACE", str(60 / A_MINUTE)).replace("WARM", str(warm)).replace("ALL", str(warm + count))
+    with own_server(retention=str(RETENTION)) as server, server.client() as client:
+        with running(program) as child:
+            process = psutil.Process(child.pid)
+            until_done(child, lambda _: None)
+            before = kept(client, process, 1)  # what is known of the namespace
+            tell(child)
+            until_done(child, lambda number: progress(number - warm))
+            after = kept(client, process, before.keys)
+            tell(child)
+            assert child.wait(30) == 0
+        progress(count)
+    more = after.rss - before.rss
+    counted = f"{count:,} runs in {count / A_MINUTE:.1f} minutes, after {warm:,}"
+    result = (
+        f"RSS {more / 2**20:+.1f} MiB, server {(after.memory - before.memory) / 2**20:+.1f} MiB, connections"
+        f" {after.connections - before.connections:+d} ({before.connections}), keys {after.keys - before.keys:+d}"
+    )
+    if more > MORE or after.memory - before.memory > MORE or after.connections > before.connections:
+        raise Broken(counted, result)
+    return Seen(counted, result)
+
+
+def until_done(child: subprocess.Popen[str], progress: Progress) -> None:
+    """Until it says that all runs have ended."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line == "done\n":
+            return
+        progress(int(line))
+    raise AssertionError(child.stderr.read() if child.stderr is not None else "it ended")
+
+
+def tell(child: subprocess.Popen[str]) -> None:
+    """Have it go on."""
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+FAULTS = (
+    Fault(
+        "soak: 1,000 runs a minute",
+        "memory, connections and keys return to where they began",
+        100,
+        5_000,
+        soaks,
+    ),
+)
