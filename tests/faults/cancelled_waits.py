@@ -16,11 +16,11 @@ from tests.faults.fault import Broken, Fault, Progress, Seen
 from tests.faults.surroundings import RUN, looking, own_server
 from tests.support.streams import CHANNEL
 
-_TURNS = 12
+_TURNS = 8
 """Turns of the loop that a wait may get: fewer than a message takes, and more."""
-_LONGEST = 0.001
+_LONGEST = 0.0005
 """Seconds that a wait with a limit may get, likewise."""
-_AHEAD = 8
+_AHEAD = 2
 _PATIENCE = 30.0
 
 Wait = Callable[[Any, Witness], Awaitable[None]]

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from tests.faults import cancelled_waits, cluster_refusals, full_memory, migration, refusals
+from tests.faults import (
+    cancelled_waits,
+    cluster_refusals,
+    dropped_replies,
+    failover,
+    full_memory,
+    killed_receivers,
+    killed_server,
+    migration,
+    refusals,
+    slow_consumer,
+    soak,
+    stopped_receivers,
+    stopped_server,
+    versions,
+)
 from tests.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
     *cancelled_waits.FAULTS,
+    *dropped_replies.FAULTS,
+    *killed_receivers.FAULTS,
+    *killed_server.FAULTS,
+    *stopped_server.FAULTS,
+    *stopped_receivers.FAULTS,
+    *failover.FAULTS,
     *migration.FAULTS,
     *full_memory.FAULTS,
     *refusals.FAULTS,
     *cluster_refusals.FAULTS,
+    *slow_consumer.FAULTS,
+    *versions.FAULTS,
+    *soak.FAULTS,
 )

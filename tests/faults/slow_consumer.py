@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import redis
@@ -110,7 +110,7 @@ class Peak:
             with contextlib.suppress(psutil.Error):
                 self.most = max(self.most, self._process.memory_info().rss)
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 
 from tests.support.bridge import end_of_bridge
+from tests.support.proxy import Proxy
 from tests.support.server import Server
 from tests.support.streams import Streams
 
@@ -41,6 +42,20 @@ def own_server(*options: str, tcp: bool = False, append_only: bool = True, **set
             yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def own_proxy(server: Server, *, tcp: bool = False) -> Iterator[Proxy]:
+    """A proxy before that server; within the block, what is sent goes through it."""
+    proxy = Proxy(server.socket, tcp=tcp)
+    url = os.environ["FLOWCHAN_URL"]
+    os.environ["FLOWCHAN_URL"] = proxy.url
+    try:
+        yield proxy
+    finally:
+        end_of_bridge()
+        os.environ["FLOWCHAN_URL"] = url
+        proxy.close()
 
 
 @contextlib.contextmanager

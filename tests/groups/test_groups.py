@@ -16,7 +16,7 @@ from flowchan import open_run, receive_input, send_input, sync
 from flowchan.errors import InvalidKeyError
 from tests.support import programs
 from tests.support.groups import LEASE, all_of, consumers, idle, pending, receiver, send
-from tests.support.proxy import Fate, Proxy
+from tests.support.proxy import Fate, Proxy, losing
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually, eventually_async
@@ -311,16 +311,7 @@ async def test_nothing_is_lost_where_replies_are(server: Server, make_proxy: Cal
     proxy = make_proxy(server.socket)
     async with receiver(timeout=20) as mine:
         send(*range(60))
-        requests = 0
-
-        def fate(request: bytes) -> Fate:
-            nonlocal requests
-            if b"EVALSHA" not in request and b"XACK" not in request:
-                return Fate.PASS
-            requests += 1
-            return {1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}.get(requests % 4, Fate.PASS)
-
-        proxy.fate = fate
+        proxy.fate = losing(b"EVALSHA", b"XACK", fates={1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}, of=4)
         got = [await mine.next() for _ in range(60)]
         proxy.fate = lambda _: Fate.PASS
 
