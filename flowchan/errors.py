@@ -10,8 +10,9 @@
     ├── MessageError                          one message, not the channel
     │   ├── EncodeError (TypeError)           a value that cannot be sent
     │   ├── MessageTooLarge (ValueError)      a value that is larger than a message may be
-    │   └── DecodeError (ValueError)          an entry that cannot be read
-    │       └── SignatureError                what is not signed as FLOWCHAN_SIGNING_KEYS want it
+    │   ├── DecodeError (ValueError)          an entry that cannot be read
+    │   │   └── SignatureError                what is not signed as FLOWCHAN_SIGNING_KEYS want it
+    │   └── MessagesLost                      some of a sender's messages are not in the stream, or no more
     ├── SendQueueFull                         more un-awaited sends than may wait
     ├── ObjectNotFound (LookupError)          there is no run, deployment or dead letter of that name
     ├── CodeError (RuntimeError)              a flow's code is where no other process finds it
@@ -118,8 +119,41 @@ class SignatureError(DecodeError):
     """
 
 
+class MessagesLost(MessageError):  # noqa: N818 - the contract's name
+    """A sender's messages are missing: by their numbers they were sent, and they are not in the stream.
+
+    They were trimmed, evicted or deleted, or their time to live was over, or the server lost them when it crashed or
+    another took its place. Told once; the next call of the receiver that raised it goes on with the first message behind
+    them. Receivers of a group are not told.
+
+    It says at most what the sender knows too: where the broker refused a message and took the one behind it, which was
+    under way already, the sender got the refusal as an error, or has sent the message again under a later number.
+
+    Attributes:
+        first: the number of the first one that is missing; a sender's messages to a channel bear 1, 2, 3, …
+        last: the number of the last one.
+        count: how many numbers that are. With ``exclude_keys``, some of them may be excluded messages.
+        sender: who has sent them, by the sender's own word; None where it gave none.
+    """
+
+    def __init__(self, first: int, last: int, *, sender: str | None, where: str) -> None:
+        self.first = first
+        self.last = last
+        self.count = last - first + 1
+        self.sender = sender
+        which = f"Message {first:,}" if first == last else f"Messages {first:,} to {last:,}"
+        super().__init__(
+            f"{which} of {sender or 'a sender without a name'} to {where} {'is' if first == last else 'are'} lost:"
+            " trimmed, deleted, expired, or lost by the server. The next call goes on behind. If they matter, have them"
+            " sent again, and see what the server keeps (maxmemory, appendonly, replicas)."
+        )
+
+
 class SendQueueFull(FlowchanError):  # noqa: N818 - the contract's name
     """``FLOWCHAN_MAX_PENDING`` sends wait for the broker already; this one was not accepted."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting:,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them.")
 
 
 class ObjectNotFound(FlowchanError, LookupError):  # noqa: N818 - the contract's name
@@ -210,6 +244,9 @@ class BrokerUnavailable(BrokerError, ConnectionError):  # noqa: N818 - the contr
 
 class SendOutcomeUnknown(BrokerUnavailable):
     """The broker went away before it said whether a message is stored, and has not come back in time.
+
+    To send it again is safe with ``idempotency_key=error.message_id``, to the same run and channel, from any process: if
+    it is stored, nothing more is, and the metadata are those of what was.
 
     Attributes:
         message_id: the message's ID, which the entry bears if it was stored.

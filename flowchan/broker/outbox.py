@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination, numbered_anew
+from flowchan.broker.destination import Destination, new_producer, number_of, numbered_anew
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
-from flowchan.broker.settling import fence, look_back
+from flowchan.broker.settling import fence, look_back, unfound
 from flowchan.errors import (
     BrokerUnavailable,
     EncodeError,
@@ -37,7 +36,9 @@ _EXPIRE_EVERY = 10.0
 """Seconds after which a stream that was spoken to more than once has its time to live set again, or a hundredth of the
 retention time, if that is less. To set it with each message would cost the server a third of what it does for one."""
 
-_SEND_ONCE = (resources.files("flowchan.broker") / "scripts" / "send_once.lua").read_text()
+_SEND_ONCE, _SEND_AGAIN = (
+    (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text() for name in ("send_once", "send_again")
+)
 
 
 class Outbox:
@@ -49,7 +50,6 @@ class Outbox:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dialler: Opener) -> None:
-        self.producer = secrets.token_hex(8)
         self.loop = loop
         self._dialler = dialler
         self._settings = dialler.settings
@@ -85,7 +85,7 @@ class Outbox:
         """Put one message on its way; returns at once.
 
         ``once`` is the key of a marker: a message whose marker is there was sent before, and its entry is
-        the answer.
+        the answer. Where it is that of a message ID, so it is with a message of this ID.
 
         Raises:
             MessageTooLarge: ``body`` is larger than a message may be.
@@ -95,22 +95,23 @@ class Outbox:
             _, run, name = keys.address(stream)
             raise MessageTooLarge(len(body), self._max_bytes, f" (run {run}, channel {name})")
         if len(self._pending) >= self._max_pending:
-            raise SendQueueFull(
-                f"{len(self._pending):,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them."
-            )
+            raise SendQueueFull(len(self._pending))
         destination = self._destinations.get(stream) or self._remember(stream)
-        message_id = f"{self.producer}-{self._counter + 1:x}"
-        destination.sequence += 1
+        # One that may turn out to have been sent before is a producer's only one: its number may not be used.
+        message_id = (
+            destination.next_id() if once is None else keys.message_id_of(stream, once) or f"{new_producer()}-1"
+        )
         try:
             if once is None and not headers and self._keyring is None:
                 packed = destination.xadd(message_id, sender, schema, body)
             else:
-                fields = to_fields(Envelope(message_id, sender, destination.sequence, schema, headers, body))
+                fields = to_fields(Envelope(message_id, sender, number_of(message_id), schema, headers, body))
                 if self._keyring is not None:
                     fields = self._keyring.signed(stream, fields)
                 packed = self._packed(stream, once, fields)
         except EncodeError:
-            destination.sequence -= 1  # a number that no message bears would be one that is lost
+            if once is None:
+                destination.sequence -= 1  # a number that no message bears would be one that is lost
             raise
         self._counter += 1
         sent = Sent(self, self._counter, destination, message_id, packed)
@@ -190,7 +191,7 @@ class Outbox:
         """Send what another outbox has accepted."""
         self._counter += 1
         sent.belong_to(self, self._counter)
-        sent.destination = self._destinations.get(sent.stream) or self._remember(sent.stream)
+        self._destinations.setdefault(sent.stream, sent.destination)  # and go on with its numbers
         self._pending.append(sent)
         self._open()
         self._set_deadlines()
@@ -199,16 +200,15 @@ class Outbox:
 
     def _remember(self, stream: str) -> Destination:
         if len(self._destinations) >= _STREAMS_KEPT:
-            # A stream that is spoken to again starts a new sequence, so as a new producer.
             self._destinations.clear()
-            self.producer = secrets.token_hex(8)
         destination = self._destinations[stream] = Destination(stream, self._retention_ms)
         return destination
 
     def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
         if once is None:
             return pack(("XADD", stream, "*", *fields))
-        return pack(("EVAL", _SEND_ONCE, 2, stream, once, self._retention_ms, *fields))
+        script = _SEND_ONCE if keys.message_id_of(stream, once) is None else _SEND_AGAIN
+        return pack(("EVAL", script, 2, stream, once, self._retention_ms, *fields))
 
     def _write(self, sent: Sent) -> None:
         connection = self._connection
@@ -248,6 +248,7 @@ class Outbox:
         if isinstance(reply, Refusal) and not self._expire_refused:
             self._expire_refused = True
             logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
+        sent.destination.floor = sent.entry or sent.destination.floor
         self.succeeded(sent)
 
     def refused(self, sent: Sent, reply: Refusal) -> None:
@@ -255,6 +256,9 @@ class Outbox:
         sent.destination.expires_at = 0.0
         if reply.code in PASSING and not 0.0 < sent.deadline < self.loop.time():
             sent.written, sent.refusal = False, reply
+            # A refusal may pass in the middle of what is under way: then one behind is stored, and this one comes late,
+            # where a receiver would take its old number for one that it has had.
+            sent.destination.begin_anew(sent.message_id)
             # The ones behind it were refused for the same reason or must not overtake it: start over.
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -270,6 +274,7 @@ class Outbox:
             self.succeeded(sent)
             return
         self._forget(sent)
+        sent.destination.begin_anew(sent.message_id)
         sent.end(error)
         if sent.is_unwatched:
             log_failure(sent)
@@ -323,20 +328,11 @@ class Outbox:
     def _begin(self, connection: Connection) -> None:
         self._connection = connection
         self._written_by = connection.identity
-        unwritten = [sent for sent in self._pending if not sent.written]
-        if any(sent.refusal is not None for sent in unwritten):
-            self._number_anew(unwritten)
-        for sent in unwritten:
+        for sent in tuple(self._pending):
+            if not (sent.message_id.startswith(sent.destination.producer) or sent.is_repeatable):
+                sent.message_id = sent.destination.next_id()
+                sent.packed = numbered_anew(sent.packed, sent.message_id, self._keyring)
             self._write(sent)
-
-    def _number_anew(self, unwritten: Iterable[Sent]) -> None:
-        # A refusal may pass in the middle of what was under way: then one behind is stored, and one in front is not. It
-        # comes late, and with its old number a receiver would take it for one that it has had.
-        for sent in unwritten:
-            self._counter += 1
-            sent.destination.sequence += 1
-            sent.message_id, sent.sequence = f"{self.producer}-{self._counter:x}", sent.destination.sequence
-            sent.packed = numbered_anew(sent.packed, sent.message_id, sent.sequence, self._keyring)
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
@@ -381,9 +377,8 @@ class Outbox:
             if self._written_by is not None:
                 await fence(connection, self._written_by)
                 self._written_by = None
-            stored = await look_back(
-                connection, [sent for sent in self._pending if sent.written and sent.entry is None]
-            )
+            doubtful = [sent for sent in self._doubtful() if sent.entry is None]
+            stored = await look_back(connection, doubtful)
         except ConnectionLost:
             self._settling = None
             self._open()
@@ -394,7 +389,7 @@ class Outbox:
             if refusal.code in PASSING:
                 self._rest()
             else:
-                for sent in [sent for sent in self._pending if sent.written]:
+                for sent in self._doubtful():
                     why = translated(refusal, self._dialler.name, sent.where)
                     text = f"It is not known whether a message was stored ({sent.where}): {why}"
                     self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
@@ -408,14 +403,17 @@ class Outbox:
             raise
         else:
             self._settling = None
+            for sent in unfound(doubtful, stored):
+                sent.written = False
             self._settled(connection, stored)
 
+    def _doubtful(self) -> list[Sent]:
+        return [sent for sent in self._pending if sent.written and not (sent.entry is None and sent.is_repeatable)]
+
     def _settled(self, connection: Connection, stored: Mapping[str, bytes]) -> None:
-        for sent in [sent for sent in self._pending if sent.written]:
+        for sent in list(self._pending):
             sent.entry = sent.entry or stored.get(sent.message_id)
-            if sent.entry is None:
-                sent.written = False
-            else:
+            if sent.entry is not None:
                 # Its time to live may not have been set: the two commands could be cut apart.
                 connection.write(sent.destination.expire, _ignore)
                 self.succeeded(sent)

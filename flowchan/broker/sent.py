@@ -38,7 +38,6 @@ class Sent:
         "number",
         "packed",
         "refusal",
-        "sequence",
         "written",
     )  # fmt: skip
 
@@ -46,7 +45,6 @@ class Sent:
         self.number = number
         self.destination = destination
         self.message_id = message_id
-        self.sequence = destination.sequence
         self.packed = packed
         self.written = False
         """Whether it may be stored: it was given to a connection, and not refused."""
@@ -68,6 +66,11 @@ class Sent:
     def stream(self) -> str:
         """Where it is sent to."""
         return self.destination.stream
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it can be sent again without a look: it runs a script, which finds out whether it was stored."""
+        return self.packed.split(b"\r\n", 3)[2] == b"EVAL"
 
     @property
     def where(self) -> str:

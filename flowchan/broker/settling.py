@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flowchan.broker.connection import Connection, Identity, Refusal
 from flowchan.broker.paging import next_page
@@ -32,6 +32,24 @@ async def fence(connection: Connection, lost: Identity) -> None:
             raise
 
 
+def unfound(doubtful: Iterable[Sent], stored: Mapping[str, bytes]) -> list[Sent]:
+    """Those sends, in the order in which they were written, that were not stored.
+
+    One in front of another that was stored has its number no more: with it, a receiver would take it for a copy.
+    """
+    passed: set[str] = set()
+    missing = []
+    for sent in reversed(list(doubtful)):
+        producer = sent.message_id.partition("-")[0]
+        if sent.message_id in stored:
+            passed.add(producer)
+        else:
+            missing.append(sent)
+            if producer in passed:
+                sent.destination.begin_anew(sent.message_id)
+    return missing[::-1]
+
+
 async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[str, bytes]:
     """The entries of those messages that were stored, by message ID.
 
@@ -48,17 +66,18 @@ async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[st
 
 
 async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> dict[str, bytes]:
-    """Those of one stream.
+    """Those of one stream, in the order in which they were written.
 
-    Looks from the end backwards until one of ours turns up that is older than all of them.
+    Looks from the end backwards until one of ours turns up that is older than all of them, or one that is known to be.
     """
     wanted = {sent.message_id.encode() for sent in doubtful}
-    first = min(sent.sequence for sent in doubtful)
-    ours = doubtful[0].message_id.partition("-")[0].encode() + b"-"
+    # There may be several producers, each of which began when the one before it had been given up.
+    ours, _, counter = doubtful[0].message_id.encode().partition(b"-")
+    first, floor = int(counter, 16), doubtful[0].destination.floor
     found: dict[str, bytes] = {}
     end, count = "+", _FIRST_PAGE
     while True:
-        page = await connection.call("XREVRANGE", stream, end, "-", "COUNT", count)
+        page = await connection.call("XREVRANGE", stream, end, floor, "COUNT", count)
         for entry_id, fields in page:
             entry = dict(zip(fields[::2], fields[1::2], strict=False))
             if FOR_GROUP_FIELD in entry:
@@ -66,7 +85,7 @@ async def _stored(connection: Connection, stream: str, doubtful: list[Sent]) -> 
             message_id = entry.get(b"id", b"")
             if message_id in wanted:
                 found[message_id.decode()] = entry_id
-            elif message_id.startswith(ours) and int(entry.get(b"seq", b"0")) < first:
+            elif message_id.startswith(ours + b"-") and int(entry.get(b"seq", b"0")) < first:
                 return found
         if len(page) < count or len(found) == len(wanted):
             return found

@@ -96,6 +96,12 @@ class Source:
             self.look()
         return entry
 
+    def put_back(self, entry: Entry) -> None:
+        """It was the last to be taken, and is the oldest again."""
+        self.buffer.insert(0, entry)
+        self._buffered_bytes += len(entry.fields[-1])
+        self._notify()
+
     def listen(self) -> None:
         """See to it that the next message arrives here: look for it, or have it pushed."""
         if self.tap is not None or self._looking or self._closed:

@@ -121,6 +121,12 @@ class Subscription:
                     raise BrokerUnavailable(f"No message came in time: {trouble}") from None
                 raise TimeoutError("No message came in time.")
 
+    def put_back(self, entry: Entry) -> None:
+        """The last entry that was taken is to be the next one again."""
+        for source in self._sources:
+            if source.stream == entry.stream and not self.is_closed:
+                source.put_back(entry)
+
     def take_ready(self, limit: int) -> list[Entry]:
         """The entries that can be had without waiting, ``limit`` at most."""
         entries: list[Entry] = []

@@ -17,7 +17,7 @@ from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.cli import terminal, told
 from flowchan.cli.find import run_called
 from flowchan.cli.options import Json
-from flowchan.errors import BrokerRefused, DecodeError, FlowchanError
+from flowchan.errors import BrokerRefused, DecodeError, FlowchanError, MessagesLost
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 
@@ -60,6 +60,9 @@ async def _follow(run: Any, channels: tuple[str, ...], timeout: float | None, *,
             while True:
                 try:
                     message = await receiver.next()
+                except MessagesLost as lost:
+                    terminal.dialogue().print(str(lost), style="yellow")
+                    continue
                 except (DecodeError, ValidationError) as error:
                     terminal.dialogue().print(f"A message on {name} cannot be read: {error}", style="red")
                     continue

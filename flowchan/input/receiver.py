@@ -20,10 +20,11 @@ from flowchan.broker.subscription import Subscription
 from flowchan.broker.work import Work
 from flowchan.context import calls_are_async
 from flowchan.dual import asked
-from flowchan.errors import BrokerUnavailable, DecodeError
+from flowchan.errors import BrokerUnavailable, DecodeError, MessagesLost
 from flowchan.input import invalid, position
 from flowchan.input.body import instance_of, is_made_for_a_type
 from flowchan.input.handling import Handling, Worker, caller
+from flowchan.input.sequences import Sequences
 from flowchan.input.terms import Terms
 from flowchan.input.types import Body
 from flowchan.input.vetting import Vetting
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-_PRODUCERS = 1024
 _in_order = threading.Lock()
 _AHEAD = 64
 _NOTHING: Any = object()
@@ -61,8 +61,8 @@ class InputReceiver(Generic[T_co]):
     was not acknowledged (:meth:`ack`, or the call for the next) before the task, thread or process that asked for it was
     gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
-    ``pydantic.ValidationError``, one that cannot be read ``DecodeError``: once, and the next call goes on
-    behind it. It can be used from async and from sync code, from several tasks and threads: each message
+    ``pydantic.ValidationError``, one that cannot be read ``DecodeError``, and without a ``group`` what a sender has sent
+    and the stream does not hold ``MessagesLost``: once, and the next call goes on behind it. It can be used from async and from sync code, from several tasks and threads: each message
     goes to one of them. It may move from one event loop to another (all synchronous code shares one), but is
     waited for on one at a time.
     """
@@ -99,8 +99,7 @@ class InputReceiver(Generic[T_co]):
         self._vetting = Vetting(keyring, shares=terms is not None) if keyring is not None else None
         self._ready: list[Entry] = []
         self._bound: tuple[Broker, Subscription | Work] | None = None
-        self._seen: dict[str, int] = {}
-        """The last message of each producer that was yielded: in a stream its messages bear ascending numbers."""
+        self._sequences = Sequences(self._excluded, from_the_first=after is None)
         self._is_closed = False
 
     # --- what users call -------------------------------------------------------------------------
@@ -113,6 +112,7 @@ class InputReceiver(Generic[T_co]):
             ValidationError: one came and does not fit the type.
             DecodeError: one came and cannot be read.
             SignatureError: likewise, because it is not signed as ``FLOWCHAN_SIGNING_KEYS`` want it.
+            MessagesLost: some that were sent are missing in front of the next one. The next call has that one.
             BrokerUnavailable: the time is up, and the broker cannot be reached.
             RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
@@ -231,7 +231,12 @@ class InputReceiver(Generic[T_co]):
                 if in_loop and self._ends_loop(end):
                     raise StopAsyncIteration from None
                 raise end from None
-            envelope = self._envelope(entry)
+            try:
+                envelope = self._envelope(entry)
+            except MessagesLost:
+                self._ready.insert(0, entry)
+                self._hand_on(self._subscription(broker))
+                raise
             if envelope is not None:
                 return self._value(entry, envelope)
 
@@ -241,13 +246,26 @@ class InputReceiver(Generic[T_co]):
             # Together: what one thread takes first must not count as a copy because another was quicker with the next.
             with _in_order:
                 entry = self._buffered()
-                envelope = None if entry is None else self._envelope(entry)
+                try:
+                    envelope = None if entry is None else self._envelope(entry)
+                except MessagesLost:
+                    self._ready[:0] = [entry] if entry is not None else []
+                    if self._bound is not None:
+                        broker, subscription = self._bound
+                        broker.loop.call_soon_threadsafe(self._hand_on, subscription)
+                    raise
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
             if envelope is not None:
                 return self._value(entry, envelope)
+
+    def _hand_on(self, subscription: Subscription | Work) -> None:
+        """What is ready is for those who wait already, if anybody does."""
+        with _in_order:
+            while self._ready and isinstance(subscription, Subscription) and subscription.is_waited_for:
+                subscription.put_back(self._ready.pop())
 
     def _next_here(self) -> T_co:
         """The next message, in sync code."""
@@ -391,25 +409,23 @@ class InputReceiver(Generic[T_co]):
             if self._vetting is not None and not self._vetting.passes(entry, envelope):
                 return None
         except DecodeError as error:
+            self._sequences.could_not_read(entry)
             raise _keyed(error, entry) from None
         if self._terms is not None:
             # What comes again comes so because nobody has acknowledged it.
             is_ours = envelope.headers.get(FOR_GROUP, self._terms.group) == self._terms.group
             return envelope if is_ours and entry.id not in self._excluded[entry.stream] else None
-        producer, _, counter = envelope.message_id.partition("-")
-        number = int(counter, 16)
-        if len(self._bodies) > 1:
-            producer += entry.stream
-        if number <= self._seen.get(producer, 0) or FOR_GROUP in envelope.headers:
-            if self._vetting is not None and FOR_GROUP not in envelope.headers:
-                self._vetting.pass_over(entry)
+        if FOR_GROUP in envelope.headers:
             return None
-        if len(self._seen) > 1:
-            self._seen.pop(producer, None)  # whoever was heard last is forgotten last
-            if len(self._seen) >= _PRODUCERS:
-                del self._seen[next(iter(self._seen))]
-        self._seen[producer] = number
-        return envelope
+        try:
+            if self._sequences.takes(entry, envelope):
+                return envelope
+        except MessagesLost:
+            self._last[entry.stream] = entry.id.before()  # this one is still to be had
+            raise
+        if self._vetting is not None:
+            self._vetting.pass_over(entry)
+        return None
 
     def _value(self, entry: Entry, envelope: Envelope) -> T_co:
         try:

@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 _LARGEST = 2**64 - 1
 _ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_MESSAGE_ID = re.compile(r"[0-9a-f]{16}-[1-9a-f][0-9a-f]{0,13}")
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
@@ -230,6 +231,12 @@ def control(namespace: str, holder: str) -> str:
 def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     """The marker that a send with this idempotency key was stored."""
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"
+
+
+def message_id_of(stream_key: str, marker: str) -> str | None:
+    """The message ID that is the idempotency key of a marker; None where that is no message ID."""
+    found = _MESSAGE_ID.fullmatch(marker, len(stream_key) + len(":@once:"))
+    return found[0] if found else None
 
 
 def dead_letters(namespace: str, run: str, channel: str, group: str) -> str:

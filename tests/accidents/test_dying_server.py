@@ -109,7 +109,7 @@ async def test_what_was_sent_by_others_while_all_was_down_is_received_too(server
             (key,) = client.scan_iter("*}:r:*")
             ((_, fields),) = client.xrange(key)  # type: ignore[misc]
             for value in (1, 2):
-                fields[b"id"] = f"00000000000000cc-{value}".encode()
+                fields[b"id"], fields[b"seq"] = f"00000000000000cc-{value}".encode(), b"%d" % value
                 fields[b"body"] = b"\x81\xa5value" + bytes([value])
                 client.xadd(key, fields)
     assert got == [0, 1, 2]
@@ -198,7 +198,7 @@ async def test_other_data_in_place_of_what_was_there_is_received_from_its_first_
             with client.pipeline(transaction=True) as pipe:
                 pipe.delete(key)
                 for value in (1, 2):
-                    fields[b"id"] = f"00000000000000cc-{value}".encode()
+                    fields[b"id"], fields[b"seq"] = f"00000000000000cc-{value}".encode(), b"%d" % value
                     fields[b"body"] = b"\x81\xa5value" + bytes([value])
                     pipe.xadd(key, fields, id=f"1000-{value}")
                 pipe.execute()

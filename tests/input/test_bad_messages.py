@@ -54,7 +54,10 @@ def write(client: redis.Redis, streams: Streams) -> Write:
 
     def write(fields: Mapping[Any, Any], channel: str = CHANNEL) -> str:
         key = streams.key(RUN, channel)
-        own = {"id": f"{PRODUCER}-{next(numbers):x}"} if fields.get("id") == ID else {}
+        own: dict[str, Any] = {}
+        if fields.get("id") == ID:
+            number = next(numbers)
+            own = {"id": f"{PRODUCER}-{number:x}"} | ({"seq": number} if fields.get("seq") == 1 else {})
         entry: Any = client.xadd(key, {**fields, **own})
         client.expire(key, 60)
         return entry.decode()
@@ -270,8 +273,8 @@ async def test_what_a_list_holds_is_checked_when_it_is_received() -> None:
 
 async def test_a_message_that_stands_twice_in_a_stream_is_yielded_once(write: Write) -> None:
     body = msgpack.packb({"value": "andrew"})
-    for message_id in ("0123456789abcdef-a", "0123456789abcdef-a", "0123456789abcdef-b"):
-        write(entry(body, id=message_id))
+    for number in (1, 1, 2):
+        write(entry(body, id=f"{PRODUCER}-{number}", seq=number))
     await send_input("marvin", RUN)
 
     receiver = receive_input(str, flow_run_id=RUN, timeout=0, raise_timeout_error=False)

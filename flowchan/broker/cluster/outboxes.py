@@ -23,6 +23,8 @@ class Outboxes:
         self._cluster = cluster
         self._limit = cluster.settings.max_pending
         self._outboxes: dict[int, Outbox] = {}
+        self._most_waiting = 0
+        """No fewer than wait: counted when that would be too many, not with each send."""
 
     def of(self, stream: str) -> Outbox:
         """Who sends to a stream."""
@@ -42,16 +44,17 @@ class Outboxes:
         once: str | None = None,
     ) -> Sent:
         """Put one message on its way; see :meth:`Outbox.send`."""
-        waiting = sum([outbox.waiting for outbox in self._outboxes.values()])
-        if waiting >= self._limit:
-            raise SendQueueFull(
-                f"{waiting:,} sends wait for the broker already (FLOWCHAN_MAX_PENDING). Await some of them."
-            )
+        if self._most_waiting >= self._limit:
+            self._most_waiting = sum([outbox.waiting for outbox in self._outboxes.values()])
+            if self._most_waiting >= self._limit:
+                raise SendQueueFull(self._most_waiting)
+        self._most_waiting += 1
         return self.of(stream).send(stream, sender, schema, headers, body, once)
 
     def take_over(self, outbox: Outbox) -> None:
         """Send what waits in an outbox that has sent nothing yet."""
         pending, drains = outbox.hand_over()
+        self._most_waiting += len(pending)
         for sent in pending:
             self.of(sent.stream).adopt(sent)
         if drains:

@@ -1,0 +1,46 @@
+-- Stores a message under the ID that it was sent with before, unless it was stored then.
+-- KEYS: the stream; the marker of the ID. ARGV: milliseconds to keep the marker; v, 1, id, the ID, field, value, …
+-- Returns the entry's ID, of this send or of the first.
+local before = redis.call('GET', KEYS[2])
+if before then
+    return before
+end
+local id = ARGV[5]
+local producer, number = string.sub(id, 1, 17), tonumber(string.sub(id, 18), 16)
+
+-- From the end backwards, up to an older one of the same producer.
+local function stored()
+    local last, count = '+', 32
+    while true do
+        local page = redis.call('XREVRANGE', KEYS[1], last, '-', 'COUNT', count)
+        for _, entry in ipairs(page) do
+            local its_id, is_for_group = '', false
+            for i = 1, #entry[2], 2 do
+                if entry[2][i] == 'id' then
+                    its_id = entry[2][i + 1]
+                elseif entry[2][i] == 'h.flowchan.group' then
+                    is_for_group = true -- sent again by whoever did so: it says nothing of when it was sent first
+                end
+            end
+            if not is_for_group and string.sub(its_id, 1, 17) == producer then
+                if its_id == id then
+                    return entry[1]
+                end
+                if (tonumber(string.sub(its_id, 18), 16) or number) < number then
+                    return false
+                end
+            end
+        end
+        if #page < count then
+            return false
+        end
+        last = '(' .. page[count][1]
+    end
+end
+
+local entry = stored()
+if not entry then
+    entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
+    redis.call('SET', KEYS[2], entry, 'PX', ARGV[1])
+end
+return entry

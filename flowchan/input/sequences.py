@@ -1,0 +1,93 @@
+"""What a receiver has had of each sender, by the numbers of the messages: what is a copy, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowchan.broker.source import Entry
+from flowchan.errors import MessagesLost
+from flowchan.wire import keys
+from flowchan.wire.envelope import Envelope
+from flowchan.wire.excluded import Excluded
+from flowchan.wire.keys import EntryId
+
+_PRODUCERS = 1024
+_UNREAD = 1024
+_PRODUCER = 16  # digits of a message ID before the dash
+
+
+class Sequences:
+    """The last message of each producer in each stream that a receiver without a group has had.
+
+    Guarantees: a copy of a message that was had is none; a gap is told once, and only where nothing that the receiver
+    passes over itself can be in it: excluded messages, and such as could not be read. Of the last 1024 producers.
+    """
+
+    __slots__ = ("_excluded", "_knows_all", "_seen", "_several", "_unread")
+
+    def __init__(self, excluded: Mapping[str, Excluded], *, from_the_first: bool) -> None:
+        self._excluded = excluded
+        self._several = len(excluded) > 1
+        self._knows_all = from_the_first
+        """Whether a producer that is not known has sent nothing yet that the receiver was to have."""
+        self._seen: dict[str, tuple[int, EntryId]] = {}
+        self._unread: dict[str, list[EntryId]] | None = None
+
+    def takes(self, entry: Entry, envelope: Envelope) -> bool:
+        """Whether it is new, and not a copy of one that was had.
+
+        Raises:
+            MessagesLost: it is new, and some before it are missing. When it is given again, it is taken.
+        """
+        producer = envelope.message_id[:_PRODUCER]
+        if self._several:
+            producer += entry.stream
+        sequence = envelope.sequence
+        seen = self._seen
+        last = seen.get(producer)
+        if last is None:
+            if sequence != 1:
+                self._look(producer, None, entry, envelope)
+            self._make_room()
+        elif sequence != last[0] + 1:
+            if sequence <= last[0]:
+                return False
+            self._look(producer, last, entry, envelope)
+        if len(seen) > 1:
+            seen.pop(producer, None)  # whoever was heard last is forgotten last
+        seen[producer] = sequence, entry.id
+        return True
+
+    def could_not_read(self, entry: Entry) -> None:
+        """It may be any sender's, with any number."""
+        if self._unread is None:
+            self._unread = {}
+        unread = self._unread.setdefault(entry.stream, [])
+        unread.append(entry.id)
+        if len(unread) > _UNREAD:
+            del unread[0]
+
+    def _make_room(self) -> None:
+        if len(self._seen) >= _PRODUCERS:
+            del self._seen[next(iter(self._seen))]
+            self._knows_all = False
+
+    def _look(self, producer: str, last: tuple[int, EntryId] | None, entry: Entry, envelope: Envelope) -> None:
+        """Raise if messages are missing between the last one and this."""
+        if last is None and not self._knows_all:
+            return
+        before, since = last or (0, keys.FIRST)
+        missing = envelope.sequence - before - 1
+        unread = self._unread.get(entry.stream, ()) if self._unread is not None else ()
+        passed_over = sum(since < each < entry.id for each in unread)
+        excluded = self._excluded[entry.stream]
+        if excluded and passed_over < missing:
+            passed_over += excluded.at_most_between(since, entry.id)
+        if passed_over >= missing:
+            return
+        if last is None:
+            self._make_room()
+        self._seen[producer] = envelope.sequence - 1, since
+        _, run, channel = keys.address(entry.stream)
+        where = f"run {run}, channel {channel}"
+        raise MessagesLost(before + 1, envelope.sequence - 1, sender=envelope.sender, where=where)

@@ -1,0 +1,308 @@
+"""A send whose outcome is not known, sent again by its ID: one entry, whether it was stored or not."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import hiredis
+import pytest
+import redis
+
+from flowchan import receive_input, send_input, sync
+from flowchan.errors import BrokerUnavailable, MessagesLost, SendOutcomeUnknown
+from tests.support.proxy import Fate, Proxy
+from tests.support.server import Server
+from tests.support.streams import CHANNEL, Streams
+
+pytestmark = pytest.mark.anyio
+
+MakeProxy = Callable[[Path], Proxy]
+
+SECRET = "a:c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtdG8tc2lnbg=="
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """One loop does here: it has no part in what is looked at."""
+    return "asyncio", {"use_uvloop": False}
+
+
+async def send(value: int, idempotency_key: str | None = None) -> str:
+    return (await send_input(value, "r", key_prefix=CHANNEL, idempotency_key=idempotency_key)).key
+
+
+async def everything() -> list[int]:
+    """What a receiver has of it; it raises if anything is lost."""
+    async with receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=0, raise_timeout_error=False) as all_:
+        return [value async for value in all_]
+
+
+async def send_when_it_is_back(value: int, idempotency_key: str | None = None) -> str:
+    """Until somebody tries to reach the broker again, which is done once a second, a send fails."""
+    with anyio.fail_after(20):
+        while True:
+            with contextlib.suppress(BrokerUnavailable):
+                return await send(value, idempotency_key)
+
+
+def ids(streams: Streams) -> list[str]:
+    entries: Any = streams.client.xrange(streams.key("r"))
+    return [fields[b"id"].decode() for _, fields in entries]
+
+
+@pytest.fixture
+def proxy(shared_server: Server, make_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "0.3")
+    return make_proxy(shared_server.socket)
+
+
+def vanish(proxy: Proxy, fate: Fate) -> None:
+    """The next send goes wrong, and nobody can be reached afterwards."""
+
+    def decide(data: bytes) -> Fate:
+        if b"XADD" not in data:
+            return Fate.PASS
+        proxy.accepts = False
+        return fate
+
+    proxy.fate = decide
+
+
+def come_back(proxy: Proxy) -> None:
+    proxy.accepts, proxy.fate = True, lambda _: Fate.PASS
+
+
+@pytest.mark.parametrize("keys", [None, SECRET], ids=["plain", "signed"])
+@pytest.mark.parametrize("fate", [Fate.LOSE_REPLY, Fate.LOSE_REQUEST], ids=["stored", "not stored"])
+async def test_sent_again_by_its_id_it_is_there_once(
+    fate: Fate, keys: str | None, proxy: Proxy, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if keys is not None:
+        monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys)
+    await send(0)
+    vanish(proxy, fate)
+    with pytest.raises(SendOutcomeUnknown, match="not known") as raised:
+        await send(1)
+    was_stored = streams.length("r") == 2
+    assert was_stored == (fate is Fate.LOSE_REPLY)
+    come_back(proxy)
+    # When it is sent again, and again, with another message in between
+    key = await send_when_it_is_back(1, raised.value.message_id)
+    await send(2)
+    assert await send(1, raised.value.message_id) == key
+    # Then it is there once, under the ID that it had, and nothing is missing
+    assert streams.values("r") == [0, 1, 2]
+    assert ids(streams)[1] == raised.value.message_id
+    assert key.rpartition("-")[0].endswith(streams.client.xrange(streams.key("r"))[1][0].decode())  # type: ignore[index]
+    assert await everything() == [0, 1, 2]
+
+
+def in_another_process(url: str, namespace: str, message_id: str, keys: Any) -> None:
+    os.environ |= {"FLOWCHAN_URL": url, "FLOWCHAN_NAMESPACE": namespace}
+    keys.put(sync.send_input(1, "r", key_prefix=CHANNEL, idempotency_key=message_id).key)
+
+
+@pytest.mark.parametrize("fate", [Fate.LOSE_REPLY, Fate.LOSE_REQUEST], ids=["stored", "not stored"])
+async def test_several_other_processes_may_send_it_again_at_once(
+    fate: Fate, proxy: Proxy, streams: Streams, shared_server: Server, namespace: str
+) -> None:
+    await send(0)
+    vanish(proxy, fate)
+    with pytest.raises(SendOutcomeUnknown) as raised:
+        await send(1)
+    context = multiprocessing.get_context("spawn")
+    keys = context.Queue()
+    arguments = (shared_server.url, namespace, raised.value.message_id, keys)
+    others = [context.Process(target=in_another_process, args=arguments) for _ in range(2)]
+    for other in others:
+        other.start()
+    found = {await anyio.to_thread.run_sync(keys.get) for _ in others}
+    for other in others:
+        await anyio.to_thread.run_sync(other.join)
+    assert len(found) == 1
+    assert streams.values("r") == [0, 1]
+    come_back(proxy)
+
+
+async def test_what_arrives_late_after_all_is_no_second_message(proxy: Proxy) -> None:
+    await send(0)
+    # Given a send that is held up on its way, and given up
+    proxy.hold()
+    proxy.accepts = False
+    async with anyio.create_task_group() as tasks:
+        raised: list[SendOutcomeUnknown] = []
+
+        async def doubtful() -> None:
+            try:
+                await send(1)
+            except SendOutcomeUnknown as error:
+                raised.append(error)
+
+        tasks.start_soon(doubtful)
+        await anyio.sleep(0.05)
+        proxy.cut_held()
+    come_back(proxy)
+    # When it is sent again by its ID, and then arrives
+    await send_when_it_is_back(1, raised[0].message_id)
+    await anyio.to_thread.run_sync(proxy.release)
+    await send(2)
+    # Then a receiver has it once, whether the server ended the old connection in time or not
+    assert await everything() == [0, 1, 2]
+
+
+async def test_it_is_looked_for_among_many_others_and_behind_large_ones(streams: Streams) -> None:
+    first = await send(0)
+    (message_id,) = ids(streams)
+    with streams.client.pipeline(transaction=False) as pipe:
+        for number in range(1, 200):
+            fields: Any = {"v": 1, "id": f"{secrets.token_hex(8)}-1", "seq": 1, "body": b"\x81\xa5value\x07"}
+            pipe.xadd(streams.key("r"), fields if number % 50 else fields | {"h.x": "x" * 500_000})
+        # Of the same sender, for a group alone, with a number before it; and something that is none of ours.
+        pipe.xadd(streams.key("r"), {"id": message_id.replace("-1", "-0"), "h.flowchan.group": "g"})
+        pipe.xadd(streams.key("r"), {"id": message_id.replace("-1", "-zz")})
+        pipe.xadd(streams.key("r"), {"x": "y"})
+        pipe.execute()
+    length = streams.length("r")
+    assert await send(0, message_id) == first
+    assert streams.length("r") == length
+
+
+async def test_a_look_ends_at_an_older_message_of_the_same_sender(streams: Streams, client: redis.Redis) -> None:
+    for value in range(3000):
+        client.xadd(streams.key("r"), {"x": value})
+    await send(0)
+    await send(1)
+    (_, message_id) = ids_of_ours(streams)
+    producer = message_id.partition("-")[0]
+    before = client.info("commandstats")["cmdstat_xrevrange"]["calls"] if "cmdstat_xrevrange" in stats(client) else 0
+    await send(9, f"{producer}-a")
+    assert stats(client)["cmdstat_xrevrange"]["calls"] - before == 1
+    assert ids_of_ours(streams)[-1] == f"{producer}-a"
+
+
+def stats(client: redis.Redis) -> Any:
+    return client.info("commandstats")
+
+
+def ids_of_ours(streams: Streams) -> list[str]:
+    entries: Any = streams.client.xrange(streams.key("r"))
+    return [fields[b"id"].decode() for _, fields in entries if b"id" in fields]
+
+
+async def test_a_key_that_only_resembles_a_message_id_is_any_key(streams: Streams) -> None:
+    resembling = ["0123456789abcdef-0", "0123456789ABCDEF-1", "0123456789abcdef-", "x:@once:0123456789abcdef-5"]
+    for key in [*resembling, *resembling]:
+        await send(0, key)
+    assert streams.length("r") == len(resembling)
+    assert not [each for each in ids(streams) if each.startswith("0123456789abcdef")]
+    assert await everything() == [0] * len(resembling)
+
+
+# --- after a loss -----------------------------------------------------------------------------------------
+
+
+async def test_what_follows_an_unknown_outcome_leaves_no_gap_whatever_became_of_it(
+    proxy: Proxy, streams: Streams
+) -> None:
+    for fate in (Fate.LOSE_REPLY, Fate.LOSE_REQUEST) * 2:
+        await send_when_it_is_back(0)
+        vanish(proxy, fate)
+        with pytest.raises(SendOutcomeUnknown):
+            await send(1)
+        with pytest.raises(BrokerUnavailable):
+            await send(2)
+        come_back(proxy)
+    await send_when_it_is_back(3)
+    assert await everything() == streams.values("r") == [0, 1, 0, 0, 1, 0, 3]
+
+
+async def test_a_doubtful_idempotent_send_is_simply_sent_again_in_its_place(
+    shared_server: Server, make_proxy: MakeProxy, streams: Streams
+) -> None:
+    proxy = make_proxy(shared_server.socket)
+    await send(0)
+    looks: list[bytes] = []
+    for number, fate in enumerate([Fate.LOSE_REPLY, Fate.LOSE_REQUEST, Fate.HALVE_REQUEST] * 5):
+        hit = False
+
+        def decide(data: bytes, fate: Fate = fate) -> Fate:
+            nonlocal hit
+            if b"XREVRANGE" in data:
+                looks.append(data)
+            if b"XADD" in data and not hit:
+                hit = True
+                return fate
+            return Fate.PASS
+
+        proxy.fate = decide
+        sends = [
+            send_input(number, "r", key_prefix=CHANNEL, idempotency_key=f"k{number}"),
+            send_input(100 + number, "r", key_prefix=CHANNEL),
+            send_input(number, "r", key_prefix=CHANNEL, idempotency_key=f"k{number}"),
+        ]
+        for each in sends:
+            await each
+    expected = [0] + [value for number in range(15) for value in (number, 100 + number)]
+    assert streams.values("r") == expected
+    assert await everything() == expected
+
+
+async def test_one_that_was_not_stored_though_the_one_behind_it_was_is_not_taken_for_a_copy(
+    shared_server: Server, make_proxy: MakeProxy, streams: Streams
+) -> None:
+    proxy = make_proxy(shared_server.socket)
+    await send(0)
+    # Given two sends, of which the server has refused the first in passing, and no reply arrives
+    proxy.hold()
+    once = iter([Fate.LOSE_REQUEST])
+    proxy.fate = lambda data: next(once, Fate.PASS) if b"XADD" in data else Fate.PASS
+    first = send_input(1, "r", key_prefix=CHANNEL)
+    second: Any = send_input(2, "r", key_prefix=CHANNEL)
+    reader = hiredis.Reader()
+    reader.feed(second._sent.packed)
+    streams.client.execute_command(*reader.gets())
+    # When the connection is lost
+    await anyio.to_thread.run_sync(proxy.release)
+    await first
+    await second
+    await send(3)
+    # Then the first comes late, as something new, and its old number is told to be missing
+    assert streams.values("r") == [0, 2, 1, 3]
+    async with receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=5) as mine:
+        assert await mine.next() == 0
+        with pytest.raises(MessagesLost, match="Message 2 "):
+            await mine.next()
+        assert [await mine.next() for _ in range(3)] == [2, 1, 3]
+
+
+async def test_the_first_message_of_a_stream_that_was_spoken_to_before_is_not_looked_for_in_all_of_it(
+    shared_server: Server, make_proxy: MakeProxy, streams: Streams, client: redis.Redis
+) -> None:
+    proxy = make_proxy(shared_server.socket)
+    with client.pipeline(transaction=False) as pipe:
+        for _ in range(50):
+            pipe.xadd(streams.key("r"), {"body": b"x" * 1_000_000})
+        pipe.execute()
+    await send(0)
+    # Given a new producer, because a message was refused
+    client.rename(streams.key("r"), streams.key("r") + "x")
+    client.set(streams.key("r"), "no stream")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await send(1)
+    client.delete(streams.key("r"))
+    client.rename(streams.key("r") + "x", streams.key("r"))
+    before = client.info("stats")["total_net_output_bytes"]
+    # When the reply to its first message is lost
+    once = iter([Fate.LOSE_REPLY])
+    proxy.fate = lambda data: next(once, Fate.PASS) if b"XADD" in data else Fate.PASS
+    await send(2)
+    # Then what was asked for is what is near the end
+    assert client.info("stats")["total_net_output_bytes"] - before < 10_000_000
+    assert [fields for _, fields in streams.client.xrevrange(streams.key("r"), count=2)][1][b"seq"] == b"1"  # type: ignore[union-attr]
