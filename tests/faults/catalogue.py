@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.faults import (
     cancelled_waits,
+    clock,
     cluster_refusals,
     dropped_replies,
     failover,
@@ -32,6 +33,7 @@ FAULTS: tuple[Fault, ...] = (
     *full_memory.FAULTS,
     *refusals.FAULTS,
     *cluster_refusals.FAULTS,
+    *clock.FAULTS,
     *slow_consumer.FAULTS,
     *versions.FAULTS,
     *soak.FAULTS,
