@@ -9,9 +9,11 @@ from tests.faults import (
     dropped_replies,
     failover,
     full_memory,
+    group_orders,
     killed_receivers,
     killed_server,
     migration,
+    private_orders,
     refusals,
     slow_consumer,
     soak,
@@ -37,4 +39,6 @@ FAULTS: tuple[Fault, ...] = (
     *slow_consumer.FAULTS,
     *versions.FAULTS,
     *soak.FAULTS,
+    *private_orders.FAULTS,
+    *group_orders.FAULTS,
 )
