@@ -72,7 +72,7 @@ class Worker:
         return found
 
     async def ack(self) -> None:
-        await self._do(lambda: self._handle.ack())
+        await self._do(self._handle.ack)
         self.held = None
 
     def leave(self) -> None:

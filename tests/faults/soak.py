@@ -14,11 +14,17 @@ from tests.support.programs import running
 from tests.support.waiting import eventually
 
 A_MINUTE = 1000
-RETENTION = 2.0
+RETENTION = 4.0
 WARM = 0.2
 """The part of the runs after which a process has made what it needs for any more."""
 MORE = 8 * 2**20
 """Bytes by which memory may differ, however many runs there were: what allocators keep."""
+CHANNELS = 66_000
+"""What a process remembers of so many channels at most; it has spoken to as many before a long soak begins."""
+LONG = 1000
+"""Runs from which on that matters."""
+MOST = 100
+"""Connections that a process may have at the beginning; more would be no use of lanes."""
 AWAY = 60.0
 """Seconds within which what was kept is gone."""
 
@@ -71,6 +77,10 @@ async def some(first, last):
     await asyncio.to_thread(sys.stdin.readline)
 
 async def main():
+    for number in range(CHANNELS):
+        sent = send_input(0, f"channel-{number}")
+        if number % 1000 == 999:
+            await sent
     await some(0, WARM)
     await some(WARM, ALL)
 
@@ -87,26 +97,33 @@ class Kept(NamedTuple):
     memory: int
 
 
-def kept(client: redis.Redis, process: psutil.Process, keys: int) -> Kept:
-    """Once there are no more keys than so many."""
+def kept(client: redis.Redis, process: psutil.Process, keys: int, connections: int) -> Kept:
+    """Once there are no more keys and connections than so many."""
+
+    def connected() -> int:
+        return sum(each["name"].startswith("flowchan") for each in client.client_list())
+
     eventually(lambda: client.dbsize() <= keys, "the end of what is kept", AWAY)  # type: ignore[operator]
+    eventually(lambda: connected() <= connections, "the end of connections that nobody uses", AWAY)
     info: Any = client.info("memory")
-    connections = [each for each in client.client_list() if each["name"].startswith("flowchan")]
-    return Kept(process.memory_info().rss, len(connections), int(client.dbsize()), info["used_memory"])  # type: ignore[arg-type]
+    return Kept(process.memory_info().rss, connected(), int(client.dbsize()), info["used_memory"])  # type: ignore[arg-type]
 
 
 def soaks(count: int, progress: Progress) -> Seen:
     """``count`` runs, each with a conversation and a group's work; every tenth pauses and is resumed."""
     warm = max(50, int(count * WARM))
-    program = PROGRAM.replace("PACE", str(60 / A_MINUTE)).replace("WARM", str(warm)).replace("ALL", str(warm + count))
-    with own_server(retention=str(RETENTION)) as server, server.client() as client:
+    numbers = {"PACE": 60 / A_MINUTE, "WARM": warm, "ALL": warm + count, "CHANNELS": CHANNELS if count >= LONG else 0}
+    program = PROGRAM
+    for name, number in numbers.items():
+        program = program.replace(name, str(number))
+    with own_server(retention=str(RETENTION), lease=str(RETENTION)) as server, server.client() as client:
         with running(program) as child:
             process = psutil.Process(child.pid)
             until_done(child, lambda _: None)
-            before = kept(client, process, 1)  # what is known of the namespace
+            before = kept(client, process, 1, MOST)  # a key for what is known of the namespace
             tell(child)
             until_done(child, lambda number: progress(number - warm))
-            after = kept(client, process, before.keys)
+            after = kept(client, process, before.keys, before.connections)
             tell(child)
             assert child.wait(30) == 0
         progress(count)
