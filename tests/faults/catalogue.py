@@ -15,6 +15,7 @@ from tests.faults import (
     migration,
     private_orders,
     refusals,
+    run_orders,
     slow_consumer,
     soak,
     stopped_receivers,
@@ -41,4 +42,5 @@ FAULTS: tuple[Fault, ...] = (
     *soak.FAULTS,
     *private_orders.FAULTS,
     *group_orders.FAULTS,
+    *run_orders.FAULTS,
 )

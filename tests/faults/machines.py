@@ -74,7 +74,7 @@ class Process:
         await broker_of_this_loop(self.channels.settings).close()
 
 
-def play(machine: type[Machine], examples: int, steps: int, progress: Progress) -> int:
+def play(machine: type[Machine], examples: int, steps: int, progress: Progress, **surroundings: str) -> int:
     """Play so many examples; how many were begun, those that narrow a failure down among them."""
     begun = 0
 
@@ -92,7 +92,7 @@ def play(machine: type[Machine], examples: int, steps: int, progress: Progress) 
         # A story that is told again does not go the same way: threads and a server take part in it.
         phases=[hypothesis.Phase.generate],
     )
-    with own_server(append_only=False) as server, server.client() as client, asyncio.Runner() as runner:
+    with own_server(append_only=False, **surroundings) as server, server.client() as client, asyncio.Runner() as runner:
         machine.runner, machine.client, machine.begun = runner, client, count
         run_state_machine_as_test(machine, settings=settings)  # type: ignore[no-untyped-call, unused-ignore]
     return begun

@@ -218,7 +218,7 @@ FAULTS = (
         "private receivers in any order (hypothesis): send, wait, cancel, cut, delete",
         "all once and in order, or told to be missing",
         25,
-        500,
+        300,
         in_any_order,
     ),
 )
