@@ -18,7 +18,7 @@ from flowchan.runner import serving
 from flowchan.runner.entry import Entry, entry_of
 from flowchan.runs import catalogue, store
 from flowchan.runs.catalogue import Deployment
-from flowchan.runs.others import wait_for_end
+from flowchan.runs.control import wait_for_end
 from flowchan.runs.parameters import schema_of
 from flowchan.runs.store import Change
 from flowchan.settings import current_settings

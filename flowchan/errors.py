@@ -28,6 +28,7 @@
     │   └── RunCancelled                      … or it was cancelled
     └── BrokerError                           what the broker, or the way to it, answered
         ├── BrokerRefused                     it is there and says no (memory, permission, read-only, …)
+        │   └── ChannelFull                   as many messages wait in the channel as may
         └── BrokerUnavailable (ConnectionError)   it cannot be reached
             ├── SendOutcomeUnknown            it went away before it said whether the message is stored
             └── ServerNotFound                there is no server binary to start, and no FLOWCHAN_URL
@@ -112,7 +113,7 @@ class DecodeError(MessageError, ValueError):
 
 
 class SignatureError(DecodeError):
-    """A message, an answer or a request is not signed with one of ``FLOWCHAN_SIGNING_KEYS``, or for another place.
+    """A message, an answer, a request or a result is not signed with one of ``FLOWCHAN_SIGNING_KEYS``, or for another place.
 
     It was not delivered, and no part of its value was looked at. The receiver that raised it goes on with the next
     message, and has counted this one (``InputReceiver.refused``).
@@ -236,6 +237,23 @@ class BrokerRefused(BrokerError):  # noqa: N818
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ChannelFull(BrokerRefused):
+    """As many messages wait in the channel as may (``FLOWCHAN_MAX_CHANNEL_LENGTH``); this one was not stored.
+
+    Attributes:
+        limit: how many may wait.
+    """
+
+    def __init__(self, where: str, limit: int) -> None:
+        super().__init__(
+            f"The channel is full ({where}): {limit:,} messages wait in it (FLOWCHAN_MAX_CHANNEL_LENGTH). Nothing was"
+            " stored. Send again when a group has acknowledged some; a channel that no group works on has no room"
+            " before it is deleted or kept no more. Or raise the limit.",
+            code="CHANNELFULL",
+        )
+        self.limit = limit
 
 
 class BrokerUnavailable(BrokerError, ConnectionError):  # noqa: N818 - the contract's name

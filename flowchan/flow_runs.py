@@ -14,7 +14,7 @@ from flowchan.errors import MissingRunError
 from flowchan.input.position import seconds
 from flowchan.input.receiving import HOUR, POLL
 from flowchan.run import FlowRun
-from flowchan.runs import asking, others
+from flowchan.runs import asking, control
 from flowchan.runs.execution import Execution, is_same_run
 from flowchan.states import State, StateType
 from flowchan.wire import keys
@@ -123,7 +123,7 @@ def suspend_flow_run(
         if around is None or around.execution is None or not is_same_run(flow_run_id, around.run):
             if wait_for_input is not None:
                 raise ValueError("Only the run itself can wait for an input: leave wait_for_input out.")
-            return asked(lambda broker: others.suspend(broker, flow_run_id, seconds(timeout, "timeout"), key))
+            return asked(lambda broker: control.suspend(broker, flow_run_id, seconds(timeout, "timeout"), key))
     execution = _execution("suspended")
     if execution.is_subflow:
         raise RuntimeError(
@@ -168,7 +168,7 @@ def resume_flow_run(
         raise TypeError(f"run_input is a dict of the fields that the run waits for, not {type(run_input).__name__}.")
     keys.run_id(flow_run_id)
     given = run_input
-    return asked(lambda broker: others.resume(broker, flow_run_id, given, waiting_for))
+    return asked(lambda broker: control.resume(broker, flow_run_id, given, waiting_for))
 
 
 def cancel_flow_run(flow_run_id: UUID | str) -> Awaitable[State]:
@@ -185,7 +185,7 @@ def cancel_flow_run(flow_run_id: UUID | str) -> Awaitable[State]:
         IllegalTransition: it has ended already.
     """
     keys.run_id(flow_run_id)
-    return asked(lambda broker: others.cancel(broker, flow_run_id))
+    return asked(lambda broker: control.cancel(broker, flow_run_id))
 
 
 def wait_for_flow_run(
@@ -205,7 +205,7 @@ def wait_for_flow_run(
     """
     keys.run_id(flow_run_id)
     limit, poll = seconds(timeout, "timeout"), seconds(poll_interval, "poll_interval") or 0.0
-    return asked(lambda broker: others.wait_for_end(broker, flow_run_id, limit, poll, log_states=log_states))
+    return asked(lambda broker: control.wait_for_end(broker, flow_run_id, limit, poll, log_states=log_states))
 
 
 def _execution(what: str) -> Execution:

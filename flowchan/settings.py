@@ -98,7 +98,19 @@ class Settings(BaseModel):
     """Bytes that one message may take, encoded."""
 
     retention: Seconds = 7 * 24 * 3600.0
-    """Seconds that a channel is kept after its last message."""
+    """Seconds that a channel is kept after its last message, and a run after its last change. While the run waits to be
+    resumed both are kept until it can be resumed no more, and for so long."""
+
+    retention_after_end: Seconds = 24 * 3600.0
+    """Seconds that a run's channels are kept after its end, or their last message after that; at most ``retention``.
+    The run itself, with its result, is kept for ``retention``."""
+
+    max_channel_length: int | None = Field(default=None, ge=1)
+    """Messages that may wait in one channel; one more is refused (``ChannelFull``). None: no limit.
+
+    Where groups work on a channel, what the last of them has not acknowledged waits, and what all have done with is
+    removed when there is no room. Elsewhere all messages wait, until their channel is kept no more.
+    """
 
     lease: Seconds = 15.0
     """Seconds that a run's execution outlives the last word of the process that executes it."""
@@ -123,6 +135,11 @@ class Settings(BaseModel):
     def signing_pairs(self) -> tuple[tuple[str, bytes], ...]:
         """The signing keys, each with its ID; for :mod:`flowchan.wire.signing`, and for nobody to print."""
         return _pairs(self.signing_keys) if self.signing_keys is not None else ()
+
+    @property
+    def retention_after_end_ms(self) -> int:
+        """Milliseconds that a run's channels are kept after its end."""
+        return int(min(self.retention_after_end, self.retention) * 1000)
 
     def in_the_clear(self) -> dict[str, Any]:
         """All settings in JSON, secrets too: for a process of our own, over a line that nobody else reads."""

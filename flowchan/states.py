@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from flowchan.context import calls_are_async
-from flowchan.errors import RunCancelled, RunCrashed, RunFailed
+from flowchan.errors import FlowchanError, RunCancelled, RunCrashed, RunFailed
 
 
 class StateType(StrEnum):
@@ -147,7 +147,9 @@ class State(BaseModel, frozen=True, extra="forbid"):
         Raises:
             Exception: what the run raised, if it ran in this process.
             RunFailed, RunCrashed, RunCancelled: it ran elsewhere, or what ended it was no exception.
-            ValueError: the run has not ended, or its result was not kept.
+            SignatureError: there are signing keys, and none of them has signed the result that was kept.
+            DecodeError: what was kept cannot be read.
+            ValueError: the run has not ended.
         """
         if fetch is not False and calls_are_async():
             return _awaited(self, raise_on_failure)
@@ -181,6 +183,16 @@ class State(BaseModel, frozen=True, extra="forbid"):
         return f"{self.name}({', '.join(part for part in parts if part)})"
 
 
+class Withheld:
+    """Stands where a result would: nobody is to have it, for a reason."""
+
+    def __init__(self, reason: FlowchanError) -> None:
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"Withheld({type(self.reason).__name__})"
+
+
 _WITHOUT_RESULT = {
     StateType.FAILED: RunFailed,
     StateType.CRASHED: RunCrashed,
@@ -194,6 +206,8 @@ def result(state: State, *, raise_on_failure: bool = True) -> Any:
         raise ValueError(f"The run has not ended, so it has no result: it is {state}.")
     error = _WITHOUT_RESULT.get(state.type)
     if error is None:
+        if isinstance(state.data, Withheld):
+            raise state.data.reason
         return state.data
     failure = state.data if isinstance(state.data, BaseException) else error(state.message or str(state))
     if raise_on_failure:

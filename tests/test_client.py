@@ -13,7 +13,7 @@ import redis
 from flowchan import flow, get_client
 from flowchan.broker.broker import broker_of_this_loop
 from flowchan.context import FlowRun, get_run_context, new_run_id
-from flowchan.errors import InvalidKeyError, ObjectNotFound
+from flowchan.errors import DecodeError, InvalidKeyError, ObjectNotFound
 from flowchan.flow_runs import wait_for_flow_run
 from flowchan.runs import store
 from flowchan.runs.store import Change
@@ -55,6 +55,22 @@ def test_what_is_known_of_a_run_can_be_read() -> None:
     assert known.parameters == {"name": "andrew"}
     assert abs((known.created - before).total_seconds()) < 60
     assert (known.run_count, known.parent_id, known.deployment_id, known.waiting_for) == (1, None, None, None)
+
+
+@pytest.mark.parametrize("kept", [b"\xc1", b"\x81\xa5value\x90", b"\x90", b"\x01"])
+def test_a_result_that_cannot_be_read_is_in_nobodys_way_but_who_asks_for_it(
+    kept: bytes, client: redis.Redis, namespace: str
+) -> None:
+    greet("andrew")
+    reader: Any = get_client()
+    (run,) = reader.read_flow_runs()
+    client.hset(keys.record(namespace, str(run.id)), "result", kept)
+
+    (known,) = reader.read_flow_runs()
+
+    assert known.state.is_completed()
+    with pytest.raises(DecodeError, match=f"The result of run {run.id} cannot be read: .*\\.$"):
+        known.state.result()
 
 
 async def test_a_client_can_be_used_bare_and_as_a_context_in_async_code() -> None:

@@ -62,6 +62,14 @@ def test_a_message_that_is_too_large_tells_both_sizes() -> None:
     assert "1,000,000" in str(error)
 
 
+def test_what_is_lost_is_told_by_number_sender_run_and_channel() -> None:
+    one = errors.MessagesLost(3, 3, sender=None, where="run r, channel c")
+    assert str(one).startswith("Message 3 of a sender without a name to run r, channel c is lost")
+    several = errors.MessagesLost(3, 1005, sender="flowchan.flow-run.s", where="run r, channel c")
+    assert str(several).startswith("Messages 3 to 1,005 of flowchan.flow-run.s to run r, channel c are lost")
+    assert (several.first, several.last, several.count, several.sender) == (3, 1005, 1003, "flowchan.flow-run.s")
+
+
 def test_an_unreachable_broker_is_a_connection_error() -> None:
     with pytest.raises(ConnectionError):
         raise errors.BrokerUnavailable("it is away")
@@ -74,6 +82,8 @@ def test_an_unreachable_broker_is_a_connection_error() -> None:
         errors.RespondError(),
         errors.MessageTooLarge(2, 1, " (run r, channel c)"),
         errors.DecodeError("no message", key="key"),
+        errors.MessagesLost(3, 5, sender="flowchan.flow-run.s", where="run r, channel c"),
+        errors.SendQueueFull(10_000),
         errors.BrokerRefused("no", code="OOM"),
         errors.SendOutcomeUnknown("who knows", message_id="id"),
         errors.InvalidKeyError("no key"),

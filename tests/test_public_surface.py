@@ -52,6 +52,7 @@ ALSO = {
     "flowchan.errors": {
         *("FlowchanError", "MissingRunError", "RespondError", "DecodeError", "BrokerUnavailable", "InvalidRunInput"),
         *("NotPausedError", "ObjectNotFound", "FlowPauseTimeout", "IllegalTransition", "MessageTooLarge"),
+        *("MessagesLost", "SendOutcomeUnknown"),
     },
 }
 

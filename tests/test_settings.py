@@ -53,6 +53,8 @@ def test_what_is_not_set_has_a_default() -> None:
         ("FLOWCHAN_MAX_PENDING", "7", 7),
         ("FLOWCHAN_MAX_MESSAGE_BYTES", "1000", 1000),
         ("FLOWCHAN_RETENTION", "60", 60.0),
+        ("FLOWCHAN_RETENTION_AFTER_END", "6", 6.0),
+        ("FLOWCHAN_MAX_CHANNEL_LENGTH", "7", 7),
         ("FLOWCHAN_LEASE", "2", 2.0),
         ("FLOWCHAN_HOME", "/tmp/home", Path("/tmp/home")),
         ("FLOWCHAN_SERVER_BIN", "/bin/server", Path("/bin/server")),
@@ -106,6 +108,8 @@ def test_the_data_is_where_the_users_other_data_is(monkeypatch: pytest.MonkeyPat
         ("FLOWCHAN_MAX_PENDING", "0"),
         ("FLOWCHAN_MAX_MESSAGE_BYTES", "-1"),
         ("FLOWCHAN_RETENTION", "-1"),
+        ("FLOWCHAN_RETENTION_AFTER_END", "0"),
+        ("FLOWCHAN_MAX_CHANNEL_LENGTH", "0"),
         ("FLOWCHAN_SERVER_FSYNC", "sometimes"),
     ],
 )

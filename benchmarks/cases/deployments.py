@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures
+from benchmarks import figures, times
 from benchmarks.environment import environment
-from benchmarks.report import Column, Report, Row, Target, progress
+from benchmarks.report import Report, Target, progress
 from benchmarks.server import Server
 from flowchan.deployments import run_deployment
 from flowchan.flow_runs import wait_for_flow_run
@@ -44,12 +44,6 @@ _SYNC, _ASYNC, _BURST = "warm, def flow", "warm, async def flow", "ten at once, 
 _COLD, _FLOOR = "a process, until it can be given a run", "python -c pass"
 _REST = 1.0
 """Seconds after which a spare process has taken the place of the one that was used."""
-_COLUMNS = (
-    Column("what", "what"),
-    Column("median_ms", "median ms", ".1f"),
-    Column("slowest_ms", "slowest ms", ".1f"),
-    Column("times", "times", "d"),
-)
 
 
 def run(*, quick: bool = False) -> list[Report]:
@@ -76,14 +70,14 @@ def run(*, quick: bool = False) -> list[Report]:
         title="From run_deployment to the first line of the flow",
         parameters={"rounds": rounds, "bursts": bursts},
         environment=about,
-        rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
+        rows=[times.row(what, milliseconds) for what, milliseconds in found.items()],
         targets=[
             Target(_SYNC, statistics.median(found[_SYNC]), 100, unit="ms"),
             Target(_ASYNC, statistics.median(found[_ASYNC]), 100, unit="ms"),
             Target.of_ratio(f"{_SYNC} / {_FLOOR}", figures.ratio(found[_SYNC], found[_FLOOR])),
             Target.of_ratio(f"{_COLD} / {_FLOOR}", figures.ratio(found[_COLD], found[_FLOOR])),
         ],
-        columns=_COLUMNS,
+        columns=times.COLUMNS,
     )
     return [report]
 
@@ -154,12 +148,3 @@ def _floor() -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
     return (time.perf_counter() - begun) * 1e3
-
-
-def _row(what: str, milliseconds: list[float]) -> Row:
-    return {
-        "what": what,
-        "median_ms": statistics.median(milliseconds),
-        "slowest_ms": max(milliseconds),
-        "times": len(milliseconds),
-    }

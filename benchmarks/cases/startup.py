@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import figures
+from benchmarks import figures, times
 from benchmarks.environment import environment
-from benchmarks.report import Column, Report, Row, Target, progress
+from benchmarks.report import Report, Target, progress
 from flowchan.broker import embedded
 from flowchan.broker.embedded import binary
 from flowchan.settings import Settings, current_settings
@@ -22,12 +22,6 @@ _BARE, _NAMES, _THEIRS = "import flowchan", "from flowchan import *", "import py
 what is compared is a program that has all public names in hand."""
 _STATEMENTS = (_BARE, _NAMES, _THEIRS)
 _COLD, _ATTACH = "embedded server: cold start", "embedded server: attach"
-_COLUMNS = (
-    Column("what", "what"),
-    Column("median_ms", "median ms", ".1f"),
-    Column("slowest_ms", "slowest ms", ".1f"),
-    Column("times", "times", "d"),
-)
 
 
 def run(*, quick: bool = False) -> list[Report]:
@@ -54,25 +48,16 @@ def run(*, quick: bool = False) -> list[Report]:
             title="startup: before the first message",
             parameters={"imports": imports, "starts": starts},
             environment=about,
-            rows=[_row(what, milliseconds) for what, milliseconds in found.items()],
+            rows=[times.row(what, milliseconds) for what, milliseconds in found.items()],
             targets=[
                 Target.of_ratio(f"{_NAMES} / {_THEIRS}", figures.ratio(found[_NAMES], found[_THEIRS]), 1.5),
                 Target.of_ratio(f"{_BARE} / {_THEIRS} (defers its work)", figures.ratio(found[_BARE], found[_THEIRS])),
                 Target(_COLD, statistics.median(found[_COLD]), 500, unit="ms"),
                 Target(_ATTACH, statistics.median(found[_ATTACH]), 20, unit="ms"),
             ],
-            columns=_COLUMNS,
+            columns=times.COLUMNS,
         )
     ]
-
-
-def _row(what: str, milliseconds: list[float]) -> Row:
-    return {
-        "what": what,
-        "median_ms": statistics.median(milliseconds),
-        "slowest_ms": max(milliseconds),
-        "times": len(milliseconds),
-    }
 
 
 def _import_time(statement: str) -> float:

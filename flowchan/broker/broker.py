@@ -63,10 +63,12 @@ class Broker:
         return Work(self.hub, self.claims, self.loop, streams, group, poll_interval=poll_interval, most=most)
 
     async def store(self, key: str, values: Mapping[str, bytes]) -> None:
-        """Set fields of a run's hash, and keep it for the retention time."""
+        """Set fields of a run's hash, and keep it for the retention time, if it is not kept for longer already."""
         where = f"run {keys.address(key).run}"
         set_all = ("HSET", key, *(part for item in values.items() for part in item))
-        await self.persistent.all(where, [set_all, ("PEXPIRE", key, int(self.settings.retention * 1000))])
+        expire = ("PEXPIRE", key, int(self.settings.retention * 1000))
+        # GT alone takes a key without a time to live for one that is kept for longer.
+        await self.persistent.all(where, [set_all, (*expire, "NX"), (*expire, "GT")])
 
     async def fetch(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Fields of a run's hash; None for each that is not there."""

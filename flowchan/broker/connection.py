@@ -20,6 +20,9 @@ Handler = Callable[[Any], None]
 pack: Callable[[tuple[Any, ...]], bytes] = cast("Any", hiredis.pack_command)
 """A command as the server reads it."""
 
+REPLY_PATIENCE = 10.0
+"""Seconds that a command which does not block may go unanswered before its connection counts as dead."""
+
 _EAGER = 16
 """Up to so many outstanding replies a command is written at once; past it, once per turn of the loop.
 
@@ -269,6 +272,10 @@ class Connection:
             self._waiting.popleft()(lost)
         if tell is not None:
             tell(lost)
+
+
+def ignore(_: Any) -> None:
+    """Handle a reply that says nothing."""
 
 
 def _reason(error: OSError) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import hiredis
 
 from flowchan.broker.connection import pack
-from flowchan.wire.envelope import Envelope, to_fields
+from flowchan.broker.script import script
+from flowchan.settings import Settings
+from flowchan.wire.envelope import FOLLOWS, FOLLOWS_FIELD, Envelope, to_fields
 from flowchan.wire.signing import FIELD, Keyring
 
 # In the place of the values that change with each message.
@@ -18,44 +22,86 @@ _PACKED_ID, _PACKED_SEQUENCE, _PACKED_BODY = (
 
 _Around = tuple[bytes, bytes, bytes, bytes]
 
+_KEEP = b"*8\r\n" + b"".join(pack(("EVAL", script("keep")[0], 2)).partition(b"\r\n")[2:])
+
+
+class Terms(NamedTuple):
+    """For how long channels are kept."""
+
+    retention_ms: int
+    packed: bytes
+    """That, and for how long after the run's end: two arguments, packed."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """As they are set."""
+        retention_ms = int(settings.retention * 1000)
+        _, _, packed = pack((retention_ms, settings.retention_after_end_ms)).partition(b"\r\n")
+        return cls(retention_ms, packed)
+
 
 class Destination:
     """What an outbox keeps of a stream that it sends to.
 
     Guarantees: as far as it can be known here, the numbers of one producer have no gap in the stream. So whenever a
     number was given to a message that is not stored, or may not be, what has not been written yet and all that follows
-    are another producer's, from 1 on.
+    are another producer's, from 1 on. Its first message says which one it follows, so that no loss goes untold by that.
 
     Most of an XADD is the same as in the one before: the names, the sender, the schema. That much is packed once, when
     a sender turns out to send again, and saves two of five microseconds for each message.
     """
 
-    __slots__ = ("_around", "_same", "expire", "expires_at", "floor", "producer", "sequence", "stream")
+    __slots__ = ("_around", "_same", "_terms", "expires_at", "floor", "follows", "producer", "sequence", "stream")
 
-    def __init__(self, stream: str, retention_ms: int) -> None:
+    def __init__(self, stream: str, terms: Terms) -> None:
         self.stream = stream
+        self._terms = terms
         self.producer = new_producer()
         """Who numbers the messages."""
         self.sequence = 0
         """Of its last message."""
+        self.follows = ""
+        """The last message of the producer before that is known to be stored, if there is one."""
         self.floor = b"-"
         """An entry that was stored some time ago: what is under way stands behind it."""
-        self.expire = pack(("PEXPIRE", stream, retention_ms))
-        """The command that has the stream kept for another retention time, packed."""
         self.expires_at = 0.0
-        """From when on, by the loop's clock, that command is due again."""
+        """From when on, by the loop's clock, it is to be kept for another retention time."""
         self._same: tuple[str | None, str] | None = None
         self._around: _Around | None = None
+
+    @property
+    def expire(self) -> bytes:
+        """The packed command that has the stream kept for another retention time: made each time, for it is long."""
+        run, _, channel = self.stream.rpartition(":")
+        stream, record, name = self.stream.encode(), f"{run}:@run".encode(), channel.encode()
+        return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
+            *(_KEEP, len(stream), stream, len(record), record, self._terms.packed, len(name), name),
+        )
+
+    @property
+    def expire_plainly(self) -> bytes:
+        """Two packed commands that do so where the server runs no script: as long as any channel, and never less."""
+        # GT alone takes a key without a time to live for one that is kept for longer.
+        command = ("PEXPIRE", self.stream, self._terms.retention_ms)
+        return pack((*command, "NX")) + pack((*command, "GT"))
 
     def begin_anew(self, message_id: str) -> None:
         """What follows is of another producer, if this message is of the present one."""
         if message_id.startswith(self.producer):
-            self.producer, self.sequence = new_producer(), 0
+            # Those before it were answered before it: they are stored.
+            stored = number_of(message_id) - 1
+            if stored:
+                self.follows = f"{self.producer}-{stored:x}"
+            self.producer, self.sequence, self._same = new_producer(), 0, None
 
     def next_id(self) -> str:
         """The ID of the next message, which has the next number."""
         self.sequence += 1
         return f"{self.producer}-{self.sequence:x}"
+
+    def headers(self, message_id: str) -> dict[str, str]:
+        """What a message says of its producer."""
+        return {FOLLOWS: self.follows} if self.follows and message_id == f"{self.producer}-1" else {}
 
     def xadd(self, message_id: str, sender: str | None, schema: str, body: bytes) -> bytes:
         """The packed command that adds the next message, which bears the number ``sequence``.
@@ -65,7 +111,7 @@ class Destination:
         """
         if self._same != (sender, schema):
             self._same, self._around = (sender, schema), None
-            return self._packed(Envelope(message_id, sender, self.sequence, schema, {}, body))
+            return self._packed(Envelope(message_id, sender, self.sequence, schema, self.headers(message_id), body))
         if self._around is None:
             self._around = self._split(sender, schema)
         begin, middle, end, last = self._around
@@ -85,6 +131,14 @@ class Destination:
         return begin, middle, end, last
 
 
+def capped(stream: str, once: str | None, settings: Settings, fields: list[bytes | str]) -> bytes:
+    """The packed command that adds a message unless the channel is full, or its marker ``once`` is there."""
+    names = (stream,) if once is None else (stream, once)
+    # Twice as long as a send may take: then its sender has looked for it, or does so no more.
+    terms = (settings.max_channel_length, int(settings.retention * 1000), int(settings.send_timeout * 2000))
+    return pack(("EVAL", script("send_capped")[0], len(names), *names, " ".join(map(str, terms)), *fields))
+
+
 def new_producer() -> str:
     """A producer that nobody has been."""
     return secrets.token_hex(8)
@@ -95,16 +149,24 @@ def number_of(message_id: str) -> int:
     return int(message_id.partition("-")[2], 16)
 
 
-def numbered_anew(packed: bytes, message_id: str, keyring: Keyring | None) -> bytes:
-    """A command that adds a message, as it was packed, with another ID and its number; signed anew if it was."""
+def numbered_anew(packed: bytes, message_id: str, headers: Mapping[str, str], keyring: Keyring | None) -> bytes:
+    """A command that adds a message, as it was packed, with another ID, its number, and what it says of its producer.
+
+    It is signed anew if it was signed.
+    """
     reader = hiredis.Reader()
     reader.feed(packed)
     command: list[bytes] = reader.gets()
-    parts = iter(command[3:])  # XADD stream * field value …
+    # XADD stream * field value …, or EVAL script 1 stream terms field value …
+    at, stream = (3, command[1]) if command[0] == b"XADD" else (5, command[3])
+    parts = iter(command[at:])
     number = b"%d" % number_of(message_id)
     values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": number}
     values.pop(FIELD, None)
+    values.pop(FOLLOWS_FIELD, None)
+    body = values.pop(b"body")
+    values |= {b"h." + name.encode(): text.encode() for name, text in headers.items()} | {b"body": body}
     fields: list[bytes | str] = [part for pair in values.items() for part in pair]
     if keyring is not None:
-        fields = keyring.signed(command[1].decode(), fields)
-    return pack((*command[:3], *fields))
+        fields = keyring.signed(stream.decode(), fields)
+    return pack((*command[:at], *fields))

@@ -14,7 +14,7 @@ from flowchan.broker.address import Address
 from flowchan.broker.attempt import Attempt
 from flowchan.broker.cluster.cluster import Cluster
 from flowchan.broker.connect import Dialled, dial, unavailable
-from flowchan.broker.connection import Connection, Refusal
+from flowchan.broker.connection import REPLY_PATIENCE, Connection, Refusal
 from flowchan.broker.guarded import Guarded
 from flowchan.broker.losses import Losses
 from flowchan.broker.opener import Opener, Ready
@@ -25,18 +25,17 @@ from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
-REPLY_PATIENCE = 10.0
-"""Seconds that a command which does not block may go unanswered before its connection counts as dead."""
+_PAUSE = 1.0
 
 WATCHED_PATIENCE = 4.0
-"""The same where sentinels may have chosen another server by then."""
+"""As ``REPLY_PATIENCE``, where sentinels may have chosen another server by then."""
 
 
 class Dialler:
     """Opens connections for one event loop, and knows whether the broker is there.
 
-    While it is not, one attempt a second (with jitter) stands for all who wait: a process with many
-    connections does not storm a server that comes back.
+    While it is not, one attempt stands for all who wait, and the next one begins a second to one and a half behind its
+    end: a process with many connections does not storm a server that comes back.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
@@ -77,7 +76,7 @@ class Dialler:
             self._waiting.append(ready)
             if not self._probing:
                 self._probing = True
-                self._loop.call_later(0.5 + random.random(), self._probe)  # noqa: S311 - jitter
+                self._loop.call_later(random.uniform(_PAUSE, 1.5 * _PAUSE), self._probe)  # noqa: S311 - jitter
 
     def way(self, stream: str) -> Opener:
         """What leads to the server that has a stream."""

@@ -13,6 +13,7 @@ from flowchan.broker.alarms import Alarms
 from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
+from flowchan.broker.heartbeat import Heartbeat
 from flowchan.broker.lane import Lane, width
 from flowchan.broker.opener import Opener
 from flowchan.broker.source import Source
@@ -42,6 +43,7 @@ class Hub:
         self._lanes: dict[Opener, list[Lane]] = {}
         self._lanes_made = 0
         self._taps: dict[str, tuple[Tap, Lane]] = {}
+        self._heartbeat = Heartbeat(loop, commands, self._name, dialler.settings.lease, self._taps.keys())
 
     @property
     def server(self) -> str:
@@ -107,14 +109,16 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
-        taps, self._taps = self._taps, {}
+        taps = dict(self._taps)
+        self._taps.clear()
         for tap, lane in taps.values():
             for listener in tap.listeners:
                 if isinstance(listener, Source):
                     listener.tap = None
             lane.leave(tap)
+        was_known = self._heartbeat.close()
         swept = [lane.sweep() for lane in self._all_lanes()]
-        if (taps or any(swept)) and self._dialler.trouble is None:
+        if (taps or was_known or any(swept)) and self._dialler.trouble is None:
             # Answered in order, so after the groups; where it is not, they fall to their time to live.
             with anyio.move_on_after(_FAREWELL), contextlib.suppress(Refusal, ConnectionLost, FlowchanError):
                 await self.commands.call("PING")
@@ -136,7 +140,8 @@ class Hub:
         return next((lane for lane in lanes if len(lane.taps) < most), None) or self._new_lane(way, lanes)
 
     def _new_lane(self, way: Opener, lanes: list[Lane]) -> Lane:
-        lane = Lane(self._loop, way, self.commands, f"{self._name}-{self._lanes_made}", self._retention_ms)
+        name = f"{self._name}-{self._lanes_made}"
+        lane = Lane(self._loop, way, self.commands, self._heartbeat, name, self._retention_ms)
         self._lanes_made += 1
         lanes.append(lane)
         return lane

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flowchan.broker.commands import Commands
-from flowchan.broker.connection import Connection, ConnectionLost, Refusal, pack
+from flowchan.broker.connection import Connection, ConnectionLost, Refusal, ignore, pack
+from flowchan.broker.heartbeat import Heartbeat
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import GONE, PASSING, translated
 from flowchan.broker.tap import LONGEST_BLOCK, Tap
@@ -62,12 +63,19 @@ class Lane:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dialler: Opener, commands: Commands, name: str, retention_ms: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialler: Opener,
+        commands: Commands,
+        heartbeat: Heartbeat,
+        name: str,
+        retention_ms: int,
     ) -> None:
         self.taps: dict[bytes, Tap] = {}
         self._loop = loop
         self._dialler = dialler
         self._commands = commands
+        self._heartbeat = heartbeat
         self._name = name
         self._retention_ms = retention_ms
         self._generation = 0
@@ -118,7 +126,8 @@ class Lane:
                 self._give_up(tap, reply)
 
         tap.has_group = True
-        self._commands.write(self._create(tap), created, _ignore)
+        self._heartbeat.mark(tap.stream)
+        self._commands.write(self._create(tap), created, ignore)
 
     def _join_again(self, tap: Tap) -> None:
         if self._closed or tap.ready or self.taps.get(tap.stream.encode()) is not tap:
@@ -333,6 +342,7 @@ class Lane:
             if not left:
                 self._repaired(failed)
 
+        self._heartbeat.doubt(tap.stream for tap in taps)
         for tap in taps:
             tap.ready = False
             if tap.has_group:
@@ -364,7 +374,8 @@ class Lane:
             finished(reply if isinstance(reply, Exception) else None)
 
         tap.has_group = True
-        self._commands.write(self._create(tap), noted, _ignore)
+        self._heartbeat.mark(tap.stream)
+        self._commands.write(self._create(tap), noted, ignore)
         self._commands.request(looked, "XINFO", "STREAM", tap.stream)
 
     def _give_up(self, tap: Tap, error: Exception) -> None:
@@ -401,7 +412,3 @@ def _may_be_made(reply: Any) -> bool:
 def _where(stream: str) -> str:
     _, run, channel = keys.address(stream)
     return f"run {run}, channel {channel}"
-
-
-def _ignore(_: Any) -> None:
-    return None

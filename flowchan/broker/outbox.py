@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination, new_producer, number_of, numbered_anew
+from flowchan.broker.destination import Destination, Terms, capped, new_producer, number_of, numbered_anew
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -56,7 +57,10 @@ class Outbox:
         # Asked for with every send, and a model's attribute takes four times as long as one's own.
         self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
         self._retention_ms = int(self._settings.retention * 1000)
+        self._terms = Terms.of(self._settings)
+        self._is_capped = self._settings.max_channel_length is not None
         self._keyring = Keyring.of(self._settings.signing_pairs)
+        self._is_plain = self._keyring is None and not self._is_capped
         self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
         self._connection: Connection | None = None
         self._opening = False
@@ -102,9 +106,10 @@ class Outbox:
             destination.next_id() if once is None else keys.message_id_of(stream, once) or f"{new_producer()}-1"
         )
         try:
-            if once is None and not headers and self._keyring is None:
+            if once is None and not headers and self._is_plain:
                 packed = destination.xadd(message_id, sender, schema, body)
             else:
+                headers = {**headers, **destination.headers(message_id)}
                 fields = to_fields(Envelope(message_id, sender, number_of(message_id), schema, headers, body))
                 if self._keyring is not None:
                     fields = self._keyring.signed(stream, fields)
@@ -201,14 +206,17 @@ class Outbox:
     def _remember(self, stream: str) -> Destination:
         if len(self._destinations) >= _STREAMS_KEPT:
             self._destinations.clear()
-        destination = self._destinations[stream] = Destination(stream, self._retention_ms)
+        destination = self._destinations[stream] = Destination(stream, self._terms)
         return destination
 
     def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
+        # One that may be stored already is not refused.
+        is_again = once is not None and keys.message_id_of(stream, once) is not None
+        if self._is_capped and not is_again:
+            return capped(stream, once, self._settings, fields)
         if once is None:
             return pack(("XADD", stream, "*", *fields))
-        script = _SEND_ONCE if keys.message_id_of(stream, once) is None else _SEND_AGAIN
-        return pack(("EVAL", script, 2, stream, once, self._retention_ms, *fields))
+        return pack(("EVAL", _SEND_AGAIN if is_again else _SEND_ONCE, 2, stream, once, self._retention_ms, *fields))
 
     def _write(self, sent: Sent) -> None:
         connection = self._connection
@@ -234,7 +242,7 @@ class Outbox:
         now = self.loop.time()
         for destination in to_keep:
             destination.expires_at = now + self._expire_every
-            self._connection.write(destination.expire, _ignore)
+            self._connection.write(destination.expire, functools.partial(self._kept, destination))
 
     # --- what became of it ------------------------------------------------------------------------
 
@@ -244,12 +252,20 @@ class Outbox:
         sent.end()
 
     def expired(self, sent: Sent, reply: Any) -> None:
-        """It is stored, and the server has answered to the PEXPIRE that went along."""
+        """It is stored, and the server has answered to what went along to have its channel kept."""
+        self._kept(sent.destination, reply)
+        sent.destination.floor = sent.entry or sent.destination.floor
+        self.succeeded(sent)
+
+    def _kept(self, destination: Destination, reply: Any) -> None:
+        if isinstance(reply, Refusal) and self._connection is not None:
+            # No scripts for this user, or not now: a slot that is on its way has the channel, and not yet its run.
+            self._connection.write(destination.expire_plainly, self._kept_plainly, _ignore)
+
+    def _kept_plainly(self, reply: Any) -> None:
         if isinstance(reply, Refusal) and not self._expire_refused:
             self._expire_refused = True
             logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
-        sent.destination.floor = sent.entry or sent.destination.floor
-        self.succeeded(sent)
 
     def refused(self, sent: Sent, reply: Refusal) -> None:
         """It is not stored: to be sent again if that may help, else failed."""
@@ -330,8 +346,9 @@ class Outbox:
         self._written_by = connection.identity
         for sent in tuple(self._pending):
             if not (sent.message_id.startswith(sent.destination.producer) or sent.is_repeatable):
-                sent.message_id = sent.destination.next_id()
-                sent.packed = numbered_anew(sent.packed, sent.message_id, self._keyring)
+                message_id = sent.message_id = sent.destination.next_id()
+                headers = sent.destination.headers(message_id)
+                sent.packed = numbered_anew(sent.packed, message_id, headers, self._keyring)
             self._write(sent)
 
     def _lost(self, _: ConnectionLost) -> None:
@@ -415,7 +432,7 @@ class Outbox:
             sent.entry = sent.entry or stored.get(sent.message_id)
             if sent.entry is not None:
                 # Its time to live may not have been set: the two commands could be cut apart.
-                connection.write(sent.destination.expire, _ignore)
+                connection.write(sent.destination.expire, functools.partial(self._kept, sent.destination))
                 self.succeeded(sent)
         if connection.is_open:
             self._begin(connection)

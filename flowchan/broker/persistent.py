@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from importlib import resources
 from typing import Any, TypeVar
 
 import anyio
@@ -15,6 +11,7 @@ from flowchan.broker.commands import Commands
 from flowchan.broker.connection import ConnectionLost, Refusal
 from flowchan.broker.dialler import Dialler
 from flowchan.broker.refusals import PASSING, translated
+from flowchan.broker.script import script
 from flowchan.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -23,8 +20,6 @@ Arguments = tuple[Any, ...] | Callable[[bool], tuple[Any, ...]]
 """What a script is given; or what says so, told whether the script may have done its work already."""
 
 _PASSING_PAUSE = 0.25
-_WITH = re.compile(r"-- With (\w+)\.lua before it\.\n")
-"""The first line of a script that uses a function of another."""
 
 
 class Persistent:
@@ -38,6 +33,11 @@ class Persistent:
     def __init__(self, dialler: Dialler, commands: Commands) -> None:
         self._dialler = dialler
         self._commands = commands
+
+    @property
+    def line(self) -> object:
+        """What the commands go over; another one after a loss."""
+        return self._commands.connection
 
     async def call(self, where: str, *command: Any) -> Any:
         """Give one command; its answer.
@@ -66,7 +66,7 @@ class Persistent:
         self, where: str, name: str, keys: Sequence[str], arguments: Arguments, *, once: bool = False
     ) -> Any:
         """Have a script of ``scripts/`` run; its answer. ``once``: it is not given again."""
-        text, digest = _script(name)
+        text, digest = script(name)
 
         async def ask(again: bool) -> Any:
             given = (len(keys), *keys, *(arguments(again) if callable(arguments) else arguments))
@@ -83,11 +83,13 @@ class Persistent:
         """Have something asked until it is answered; ``ask`` is told whether it was asked before in vain."""
         again = False
         passing: Refusal | None = None
+        lost: ConnectionLost | None = None
         with anyio.move_on_after(self._dialler.settings.send_timeout):
             while True:
                 try:
                     return await ask(again)
-                except ConnectionLost:
+                except ConnectionLost as error:
+                    lost = error
                     if once:
                         break
                     again = True
@@ -96,20 +98,10 @@ class Persistent:
                         raise translated(refusal, self._dialler.name, where) from None
                     passing = refusal
                     await anyio.sleep(_PASSING_PAUSE)
-        if passing is not None and self._dialler.trouble is None:
+        cluster, trouble = self._dialler.cluster, self._dialler.trouble
+        if passing is not None and trouble is None:
             raise translated(passing, self._dialler.name, where) from None
-        why = self._dialler.trouble or f"{self._dialler.name} did not answer."
+        if trouble is None and cluster is not None:
+            trouble = cluster.trouble
+        why = trouble or f"{self._dialler.name} did not answer{f': {lost}' if lost is not None else '.'}"
         raise BrokerUnavailable(f"It is not known to be done ({where}): {why}")
-
-
-def _text(name: str) -> str:
-    return (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text()
-
-
-@functools.cache
-def _script(name: str) -> tuple[str, str]:
-    text = _text(name)
-    with_what = _WITH.match(text)
-    if with_what is not None:
-        text = _text(with_what[1]) + text
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 
 from flowchan.broker.persistent import Persistent
-from flowchan.errors import FlowchanError
+from flowchan.broker.witness import Witness
+from flowchan.errors import FlowchanError, InvalidKeyError
 from flowchan.settings import Settings
 from flowchan.wire import keys
 
@@ -35,13 +37,35 @@ class Outcome(NamedTuple):
     """Its entry in the stream of the run's states."""
 
 
+class Request(NamedTuple):
+    """A deployment is asked to execute a run. Older ones are less."""
+
+    entry: keys.EntryId
+    run: bytes
+    """As it stands there: whoever can write there has put it."""
+
+    @classmethod
+    def of(cls, entry: keys.EntryId, fields: Sequence[bytes]) -> Request:
+        """What an entry of the stream says."""
+        return cls(entry, dict(zip(fields[::2], fields[1::2], strict=False)).get(b"run", b""))
+
+
 class Taken(NamedTuple):
-    """What was taken of a deployment's requests in one partition."""
+    """What became of a request that was to be taken."""
 
     run: str | None
-    """The run that is to be executed; None where no request waited."""
-    following: keys.EntryId | None
-    """The entry of the next request that waits there."""
+    """The run that is to be executed; None where another has it, or it wants no execution any more."""
+    following: Request | None
+    """The oldest request that waits there now."""
+
+
+class Overdue(NamedTuple):
+    """What was found overdue."""
+
+    runs: list[str]
+    """The runs to which something should have happened by now, by the broker's clock; a hundred a partition at most."""
+    witnessed: int | None
+    """Until when (the broker's milliseconds) the broker was there for a whole lease, by what this process has seen."""
 
 
 class Records:
@@ -54,6 +78,7 @@ class Records:
         self._persistent = persistent
         self._namespace = settings.namespace
         self._keep = int(settings.retention * 1000)
+        self._witness = Witness(settings.lease)
 
     async def change(
         self,
@@ -118,16 +143,22 @@ class Records:
                 logger.warning("Some leases could not be renewed: %s", failure)
         return types
 
-    async def take(self, deployment: str, tag: str, holder: str, lease: float, state: Sequence[bytes | str]) -> Taken:
+    async def take(
+        self, deployment: str, tag: str, request: Request, holder: str, lease: float, state: Sequence[bytes | str]
+    ) -> Taken:
         """Take the oldest request of a deployment in one partition: its run is the holder's now.
 
         ``state`` is the one that the run gets: its ID, its JSON, its type, the rest. Not given again when its answer was lost:
         a run whose taker never heard of it is overdue soon, and handed on.
         """
-        names = [keys.requests(self._namespace, tag, deployment), keys.due(self._namespace, tag)]
-        given = (holder, int(lease * 1000), *state, self._keep)
-        run, following = await self._persistent.script("requests", "take_request", names, given, once=True)
-        return Taken(run.decode() or None, keys.EntryId.parse(following) if following else None)
+        run = _run_of(request, tag)
+        # One of no run of this partition is looked at where nothing is, and goes.
+        nothing = keys.nothing(self._namespace, tag)
+        of_run = [spell(self._namespace, run) if run else nothing for spell in (keys.record, keys.states)]
+        names = [keys.requests(self._namespace, tag, deployment), keys.due(self._namespace, tag), *of_run]
+        given = (str(request.entry), run, holder, int(lease * 1000), *state, self._keep)
+        is_taken, entry, other = await self._persistent.script("requests", "take_request", names, given, once=True)
+        return Taken(run if is_taken else None, Request(keys.EntryId.parse(entry), other) if entry else None)
 
     async def fetch(self, run: str) -> dict[str, bytes]:
         """All fields of a run's record; empty where there is none."""
@@ -181,26 +212,39 @@ class Records:
             if int(cursor) == 0:
                 return sorted(key for key in found if not keys.address(key).channel.startswith("@"))
 
-    async def overdue(self) -> list[str]:
-        """Runs to which something should have happened by now, by the broker's clock; a hundred a partition at most."""
+    async def overdue(self) -> Overdue:
+        """The runs that are overdue, and whether the broker was there all the time, as far as this process knows."""
+        began = time.monotonic()
         now = _milliseconds(await self._persistent.call("a clock", "TIME"))
         commands = [
             ("ZRANGEBYSCORE", keys.due(self._namespace, tag), "-inf", now, "LIMIT", 0, _OVERDUE) for tag in keys.TAGS
         ]
-        return [run.decode() for page in await self._persistent.all("runs", commands) for run in page]
+        pages = await self._persistent.all("runs", commands)
+        witnessed = self._witness.saw(self._persistent.line, began, time.monotonic(), now)
+        return Overdue([run.decode() for page in pages for run in page], witnessed)
 
-    async def requests_waiting(self, deployment: str) -> dict[str, keys.EntryId]:
-        """The partitions in which requests of a deployment wait, each with the oldest request's entry."""
+    async def requests_waiting(self, deployment: str) -> dict[str, Request]:
+        """The partitions in which requests of a deployment wait, each with the oldest one."""
         commands = [
             ("XRANGE", keys.requests(self._namespace, tag, deployment), "-", "+", "COUNT", 1) for tag in keys.TAGS
         ]
         pages = await self._persistent.all("requests", commands)
-        return {tag: keys.EntryId.parse(page[0][0]) for tag, page in zip(keys.TAGS, pages, strict=True) if page}
+        oldest = ((tag, page[0]) for tag, page in zip(keys.TAGS, pages, strict=True) if page)
+        return {tag: Request.of(keys.EntryId.parse(entry), fields) for tag, (entry, fields) in oldest}
 
 
 def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:
     """A hash's fields, as HGETALL answers them."""
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _run_of(request: Request, tag: str) -> str:
+    """The run that a request is for; an empty text where it is none of this partition."""
+    try:
+        run = keys.run_id(request.run.decode())
+    except (InvalidKeyError, UnicodeDecodeError):
+        return ""
+    return run if keys.partition_tag(run) == tag else ""
 
 
 def _milliseconds(time: Sequence[bytes]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowchan.broker.connection import ConnectionLost, Refusal
-from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError
+from flowchan.errors import BrokerRefused, BrokerUnavailable, ChannelFull, FlowchanError
 
 PASSING = frozenset(
     {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK", "BUSY", "NOREPLICAS", "MISCONF"}
@@ -36,6 +36,8 @@ def translated(reply: Exception, server: str, where: str) -> FlowchanError:
     ``server`` starts the sentence; ``where`` names the run and channel, such as ``run x, channel y``.
     """
     if isinstance(reply, Refusal):
+        if reply.code == "CHANNELFULL":  # our own: scripts/send_capped.lua
+            return ChannelFull(where, int(str(reply).split()[1]))
         # Only the code: the rest of a reply can quote a key or an argument.
         hint = _HINTS.get(reply.code, "it answered with this code")
         return BrokerRefused(f"{server} refused ({where}): {reply.code}, {hint}.", code=reply.code)

@@ -37,17 +37,17 @@ def unfound(doubtful: Iterable[Sent], stored: Mapping[str, bytes]) -> list[Sent]
 
     One in front of another that was stored has its number no more: with it, a receiver would take it for a copy.
     """
-    passed: set[str] = set()
     missing = []
-    for sent in reversed(list(doubtful)):
+    in_front: dict[str, list[Sent]] = {}
+    for sent in doubtful:
         producer = sent.message_id.partition("-")[0]
-        if sent.message_id in stored:
-            passed.add(producer)
-        else:
+        if sent.message_id not in stored:
             missing.append(sent)
-            if producer in passed:
-                sent.destination.begin_anew(sent.message_id)
-    return missing[::-1]
+            in_front.setdefault(producer, []).append(sent)
+        elif producer in in_front:
+            first = in_front[producer][0]
+            first.destination.begin_anew(first.message_id)
+    return missing
 
 
 async def look_back(connection: Connection, doubtful: Iterable[Sent]) -> dict[str, bytes]:

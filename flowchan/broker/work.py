@@ -250,6 +250,9 @@ class Work:
         for _ in range(len(self._streams)):
             stream = self._streams[0]
             self._streams.rotate(-1)
+            # Its lease begins when the server hands it out, which may be long before a process that was held up reads
+            # the answer; then it is another's by now.
+            asked = self.loop.time()
             try:
                 claim = await self._claims.claim(
                     stream, self.group, self.consumer, look, self._held[stream], self._most
@@ -271,7 +274,7 @@ class Work:
                 entry = Entry(stream, claim.entry, claim.fields, claim.deliveries)
                 self._held[stream].add(entry.id)
                 self._fetched_only.add((stream, entry.id))
-                self._ready.append((entry, self.loop.time() + self._lease / 2))
+                self._ready.append((entry, asked + self._lease / 2))
                 self._may_be_more = True
                 self._wake()
                 return

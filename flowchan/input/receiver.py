@@ -7,8 +7,8 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
 from pydantic import BaseModel, ValidationError
@@ -19,12 +19,12 @@ from flowchan.broker.source import Entry
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.work import Work
 from flowchan.context import calls_are_async
-from flowchan.dual import asked
 from flowchan.errors import BrokerUnavailable, DecodeError, MessagesLost
-from flowchan.input import invalid, position
+from flowchan.input import position
 from flowchan.input.body import instance_of, is_made_for_a_type
-from flowchan.input.handling import Handling, Worker, caller
+from flowchan.input.handling import Worker
 from flowchan.input.sequences import Sequences
+from flowchan.input.sharing import NOTHING, Sharing
 from flowchan.input.terms import Terms
 from flowchan.input.types import Body
 from flowchan.input.vetting import Vetting
@@ -40,10 +40,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 _in_order = threading.Lock()
 _AHEAD = 64
-_NOTHING: Any = object()
-
-_Burial: TypeAlias = Callable[[float | None], Coroutine[Any, Any, None]]
-"""Makes a message a dead letter; waits for so many seconds."""
 
 
 class _ClosedError(RuntimeError):
@@ -93,8 +89,7 @@ class InputReceiver(Generic[T_co]):
         self._bodies = {keys.stream(settings.namespace, run, channel): body for channel, body in channels.items()}
         self._excluded = position.exclusions(self._bodies, exclude_keys)
         self._last = position.cursors(self._bodies, after)
-        self._terms = terms
-        self._handling = Handling(settings) if terms is not None else None
+        self._sharing = Sharing(terms, settings, model) if terms is not None else None
         keyring = Keyring.of(settings.signing_pairs)
         self._vetting = Vetting(keyring, shares=terms is not None) if keyring is not None else None
         self._ready: list[Entry] = []
@@ -117,7 +112,7 @@ class InputReceiver(Generic[T_co]):
             RuntimeError: the receiver was closed, or is waited for on another event loop.
         """
         if calls_are_async():
-            return self._next() if self._handling is None else self._next_shared(self._asks(self._handling))
+            return self._next() if self._sharing is None else self._next_shared(self._sharing, self._sharing.asks())
         return cast("Awaitable[T_co]", self._next_here())
 
     @property
@@ -134,36 +129,22 @@ class InputReceiver(Generic[T_co]):
         Raises:
             RuntimeError: the receiver is of no group.
         """
-        handling = self._handling
-        if handling is None:
+        if self._sharing is None:
             raise RuntimeError("Only a receiver with a group acknowledges what it was handed.")
-        finished = handling.finish(caller())
-
-        async def acknowledged(broker: Broker) -> None:
-            for work, entry in finished:
-                acknowledging = work.acknowledge(entry)
-                if work.loop is not broker.loop:
-                    there = asyncio.run_coroutine_threadsafe(acknowledging, work.loop)
-                    await asyncio.wrap_future(there)
-                else:
-                    await acknowledging
-
-        if calls_are_async():  # on its way, whether it is awaited or not
-            return asyncio.ensure_future(acknowledged(broker_of_this_loop(self._settings)))
-        return asked(acknowledged, self._settings)
+        return self._sharing.ack()
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Awaitable[T_co]:
-        if self._handling is None:
+        if self._sharing is None:
             return self._next(in_loop=True)
         # Here, not in there: who asks may be another task than the one that waits.
-        return self._step(self._asks(self._handling))
+        return self._step(self._sharing, self._sharing.asks())
 
-    async def _step(self, asker: Worker) -> T_co:
+    async def _step(self, sharing: Sharing, asker: Worker) -> T_co:
         try:
-            return await self._next_shared(asker)
+            return await self._next_shared(sharing, asker)
         except (TimeoutError, _ClosedError) as end:
             if self._ends_loop(end):
                 raise StopAsyncIteration from None
@@ -184,8 +165,8 @@ class InputReceiver(Generic[T_co]):
         """Free what the broker and this process hold for the receiver. It yields nothing more."""
         self._is_closed = True
         self._ready.clear()
-        if self._handling is not None:
-            self._handling.forget()
+        if self._sharing is not None:
+            self._sharing.forget()
         self._unbind()
 
     def __enter__(self) -> Self:
@@ -234,8 +215,7 @@ class InputReceiver(Generic[T_co]):
             try:
                 envelope = self._envelope(entry)
             except MessagesLost:
-                self._ready.insert(0, entry)
-                self._hand_on(self._subscription(broker))
+                self._share_ready()
                 raise
             if envelope is not None:
                 return self._value(entry, envelope)
@@ -244,16 +224,13 @@ class InputReceiver(Generic[T_co]):
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             # Together: what one thread takes first must not count as a copy because another was quicker with the next.
-            with _in_order:
-                entry = self._buffered()
-                try:
+            try:
+                with _in_order:
+                    entry = self._buffered()
                     envelope = None if entry is None else self._envelope(entry)
-                except MessagesLost:
-                    self._ready[:0] = [entry] if entry is not None else []
-                    if self._bound is not None:
-                        broker, subscription = self._bound
-                        broker.loop.call_soon_threadsafe(self._hand_on, subscription)
-                    raise
+            except MessagesLost:
+                self._share_ready()
+                raise
             if entry is None:
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
@@ -261,40 +238,47 @@ class InputReceiver(Generic[T_co]):
             if envelope is not None:
                 return self._value(entry, envelope)
 
-    def _hand_on(self, subscription: Subscription | Work) -> None:
-        """What is ready is for those who wait already, if anybody does."""
-        with _in_order:
-            while self._ready and isinstance(subscription, Subscription) and subscription.is_waited_for:
-                subscription.put_back(self._ready.pop())
+    def _share_ready(self) -> None:
+        """Let who waits already have what was left for the next call: it may be that nobody calls."""
+        bound = self._bound
+        if bound is None:
+            return
+        broker, subscription = bound
+
+        def share() -> None:
+            with _in_order:
+                while self._ready and isinstance(subscription, Subscription) and subscription.is_waited_for:
+                    subscription.put_back(self._ready.pop())
+
+        if broker.loop is bridge.loop_of_this_thread():
+            share()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop ended, and who waited there with it
+                broker.loop.call_soon_threadsafe(share)
 
     def _next_here(self) -> T_co:
         """The next message, in sync code."""
-        return self._next_blocking() if self._handling is None else self._next_shared_here(self._asks(self._handling))
+        if self._sharing is None:
+            return self._next_blocking()
+        return self._next_shared_here(self._sharing, self._sharing.asks())
 
     # --- under a group ---------------------------------------------------------------------------
 
-    def _asks(self, handling: Handling) -> Worker:
-        """Who asks for the next message has done with what it was handed before."""
-        asker = caller()
-        for work, entry in handling.finish(asker):
-            _finish(work, entry)
-        return asker
-
-    async def _next_shared(self, asker: Worker) -> T_co:
+    async def _next_shared(self, sharing: Sharing, asker: Worker) -> T_co:
         broker = broker_of_this_loop(self._settings)
         deadline = None if self._timeout is None else broker.loop.time() + self._timeout
         timeout = self._timeout
         while True:
             entry = self._buffered() or await self._wait(broker, timeout)
-            found, burial = self._taken(asker, self._work(broker), entry)
-            if found is not _NOTHING:
+            found, burial = sharing.take(asker, self._work(broker), entry, self._read)
+            if found is not NOTHING:
                 return cast("T_co", found)
             if deadline is not None:
                 timeout = max(0.0, deadline - broker.loop.time())
             if burial is not None:
                 await burial(timeout)
 
-    def _next_shared_here(self, asker: Worker) -> T_co:
+    def _next_shared_here(self, sharing: Sharing, asker: Worker) -> T_co:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             entry = self._buffered()
@@ -302,37 +286,16 @@ class InputReceiver(Generic[T_co]):
             if entry is None or self._bound is None:
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            found, burial = self._taken(asker, self._work(self._bound[0]), entry)
-            if found is not _NOTHING:
+            found, burial = sharing.take(asker, self._work(self._bound[0]), entry, self._read)
+            if found is not NOTHING:
                 return cast("T_co", found)
             if burial is not None:
                 bury = burial
                 bridge.call(lambda _: bury(timeout), self._settings)  # noqa: B023 - it has ended when this returns
 
-    def _taken(self, asker: Worker, work: Work, entry: Entry) -> tuple[Any, _Burial | None]:
-        """What a message is to the one who asked: its value, or nothing, and perhaps a burial that is to be done."""
-        terms, handling = self._terms, self._handling
-        assert terms is not None  # noqa: S101 - narrows the types; the receiver has a group
-        assert handling is not None  # noqa: S101 - likewise
-        handling.give(asker, work, entry)
-        try:
-            envelope = self._envelope(entry)
-            if envelope is not None:
-                return self._value(entry, envelope), None
-        except (DecodeError, ValidationError) as error:
-            handling.take_back(asker, entry)
-            if terms.on_invalid == "raise":
-                _finish(work, entry)  # it stays in its stream, for a look at it
-                raise
-            why = invalid.told(error, self._model)
-            if terms.on_invalid == "dead-letter":
-                invalid.log(entry.stream, entry.id, terms.group, "is a dead letter", why)
-                return _NOTHING, functools.partial(work.bury, entry, invalid.reason_of(error), why)
-            invalid.log(entry.stream, entry.id, terms.group, "was skipped", why)
-        else:
-            handling.take_back(asker, entry)
-        _finish(work, entry)
-        return _NOTHING, None
+    def _read(self, entry: Entry) -> Any:
+        envelope = self._envelope(entry)
+        return NOTHING if envelope is None else self._value(entry, envelope)
 
     def _work(self, broker: Broker) -> Work:
         work = self._subscription(broker)
@@ -380,10 +343,10 @@ class InputReceiver(Generic[T_co]):
         for entry in self._ready:
             last[entry.stream] = entry.id
         subscription: Subscription | Work
-        if self._terms is None:
+        if self._sharing is None:
             subscription = broker.hub.subscribe(last, excluded=self._excluded, poll_interval=self._poll_interval)
         else:
-            subscription = broker.work(last, self._terms.group, self._poll_interval, self._terms.max_deliveries)
+            subscription = self._sharing.work(broker, last, self._poll_interval)
         self._bound = broker, subscription
         return subscription
 
@@ -411,17 +374,20 @@ class InputReceiver(Generic[T_co]):
         except DecodeError as error:
             self._sequences.could_not_read(entry)
             raise _keyed(error, entry) from None
-        if self._terms is not None:
+        if self._sharing is not None:
             # What comes again comes so because nobody has acknowledged it.
-            is_ours = envelope.headers.get(FOR_GROUP, self._terms.group) == self._terms.group
-            return envelope if is_ours and entry.id not in self._excluded[entry.stream] else None
+            return (
+                envelope if self._sharing.is_for_it(envelope) and entry.id not in self._excluded[entry.stream] else None
+            )
         if FOR_GROUP in envelope.headers:
             return None
         try:
             if self._sequences.takes(entry, envelope):
                 return envelope
         except MessagesLost:
-            self._last[entry.stream] = entry.id.before()  # this one is still to be had
+            # This one is still to be had, by the next call.
+            self._last[entry.stream] = entry.id.before()
+            self._ready.insert(0, entry)
             raise
         if self._vetting is not None:
             self._vetting.pass_over(entry)
@@ -452,15 +418,6 @@ class InputReceiver(Generic[T_co]):
                         return instance_of(self._model, {"value": body})
                     raise
         return instance_of(self._model, body)
-
-
-def _finish(work: Work, entry: Entry) -> None:
-    """Acknowledge a message, from whatever thread; nobody waits for that."""
-    if bridge.loop_of_this_thread() is work.loop:
-        work.finish(entry)
-        return
-    with contextlib.suppress(RuntimeError):  # the loop ended: it comes again
-        work.loop.call_soon_threadsafe(work.finish, entry)
 
 
 async def _answered(broker: Broker) -> None:

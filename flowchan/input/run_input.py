@@ -55,7 +55,8 @@ def send_input(
         sender: who sends; by default ``flowchan.flow-run.<id>`` of the current run, if there is one.
         key_prefix: the channel; by default ``<class name lower>-auto``.
         idempotency_key: a second send to this channel with the same key stores nothing, from whatever
-            process it comes, and returns the first one's metadata.
+            process it comes, and returns the first one's metadata. The ``message_id`` of a ``SendOutcomeUnknown`` is one:
+            it stands for that send.
 
     Returns:
         The metadata of what was stored.
@@ -66,6 +67,7 @@ def send_input(
         MessageTooLarge: it takes more than ``FLOWCHAN_MAX_MESSAGE_BYTES``.
         SendQueueFull: too many sends wait already.
         BrokerUnavailable, BrokerRefused, SendOutcomeUnknown: from the ``await``, or the sync call.
+        ChannelFull: likewise; ``FLOWCHAN_MAX_CHANNEL_LENGTH`` messages wait in the channel.
     """
     return cast("Awaitable[RunInputMetadata]", deliver(run_input, flow_run_id, sender, key_prefix, idempotency_key))
 

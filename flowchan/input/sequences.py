@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from flowchan.broker.source import Entry
 from flowchan.errors import MessagesLost
 from flowchan.wire import keys
-from flowchan.wire.envelope import Envelope
+from flowchan.wire.envelope import FOLLOWS, Envelope
 from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 
 _PRODUCERS = 1024
 _UNREAD = 1024
 _PRODUCER = 16  # digits of a message ID before the dash
+_message_id = re.compile(r"([0-9a-f]{16})-([0-9a-f]{1,15})").fullmatch
 
 
 class Sequences:
@@ -47,12 +49,15 @@ class Sequences:
         last = seen.get(producer)
         if last is None:
             if sequence != 1:
-                self._look(producer, None, entry, envelope)
+                self._look(producer, sequence - 1, entry, envelope)
+            elif follows := _message_id(envelope.headers.get(FOLLOWS, "")):
+                # Of another producer, whose place this one took: what that one had stored.
+                self._look(follows[1] + producer[_PRODUCER:], int(follows[2], 16), entry, envelope)
             self._make_room()
         elif sequence != last[0] + 1:
             if sequence <= last[0]:
                 return False
-            self._look(producer, last, entry, envelope)
+            self._look(producer, sequence - 1, entry, envelope)
         if len(seen) > 1:
             seen.pop(producer, None)  # whoever was heard last is forgotten last
         seen[producer] = sequence, entry.id
@@ -72,12 +77,13 @@ class Sequences:
             del self._seen[next(iter(self._seen))]
             self._knows_all = False
 
-    def _look(self, producer: str, last: tuple[int, EntryId] | None, entry: Entry, envelope: Envelope) -> None:
-        """Raise if messages are missing between the last one and this."""
-        if last is None and not self._knows_all:
+    def _look(self, producer: str, to: int, entry: Entry, envelope: Envelope) -> None:
+        """Raise if messages of a producer, up to this number, are missing in front of an entry."""
+        known = self._seen.get(producer)
+        if known is None and not self._knows_all:
             return
-        before, since = last or (0, keys.FIRST)
-        missing = envelope.sequence - before - 1
+        had, since = known or (0, keys.FIRST)
+        missing = to - had
         unread = self._unread.get(entry.stream, ()) if self._unread is not None else ()
         passed_over = sum(since < each < entry.id for each in unread)
         excluded = self._excluded[entry.stream]
@@ -85,9 +91,9 @@ class Sequences:
             passed_over += excluded.at_most_between(since, entry.id)
         if passed_over >= missing:
             return
-        if last is None:
+        if known is None:
             self._make_room()
-        self._seen[producer] = envelope.sequence - 1, since
+        self._seen[producer] = to, since
         _, run, channel = keys.address(entry.stream)
         where = f"run {run}, channel {channel}"
-        raise MessagesLost(before + 1, envelope.sequence - 1, sender=envelope.sender, where=where)
+        raise MessagesLost(had + 1, to, sender=envelope.sender, where=where)

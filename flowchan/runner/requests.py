@@ -7,11 +7,11 @@ import functools
 import logging
 
 from flowchan.broker.broker import Broker
+from flowchan.broker.records import Request
 from flowchan.broker.source import Source
 from flowchan.errors import BrokerError
 from flowchan.wire import keys
 from flowchan.wire.excluded import Excluded
-from flowchan.wire.keys import EntryId
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Requests:
         self._broker = broker
         self._changed = changed
         self._deployments = deployments
-        self._waiting: dict[Place, EntryId] = {}
+        self._waiting: dict[Place, Request] = {}
         self._sources: dict[Place, Source] = {}
         for deployment in deployments:
             for tag in keys.TAGS:
@@ -58,21 +58,22 @@ class Requests:
         """Where the oldest request waits; None where none does."""
         return min(self._waiting, key=self._waiting.__getitem__, default=None)
 
-    def take(self, place: Place) -> EntryId:
+    def take(self, place: Place) -> Request:
         """The oldest request of a place is being taken: what is heard of there from now on is another."""
         return self._waiting.pop(place)
 
-    def add(self, place: Place, entry: EntryId) -> None:
+    def add(self, place: Place, request: Request) -> None:
         """A request waits there."""
-        self._add(place, entry)
+        self._waiting[place] = min(request, self._waiting.get(place, request))
+        self._changed.set()
 
     async def look(self) -> None:
         """Find what waits by asking for it."""
         try:
             for deployment in self._deployments:
                 found = await self._broker.records.requests_waiting(deployment)
-                for tag, entry in found.items():
-                    self._add(Place((deployment, tag)), entry)
+                for tag, request in found.items():
+                    self.add(Place((deployment, tag)), request)
         except BrokerError as error:
             logger.warning("It could not be looked for requests: %s", error)
 
@@ -88,7 +89,8 @@ class Requests:
         if source is None:
             return
         while source.buffer:
-            self._add(place, source.pop().id)
+            entry = source.pop()
+            self.add(place, Request.of(entry.id, entry.fields))
         if source.error is not None:
             logger.warning("Requests cannot be heard of at once: %s", source.error)
             source.error = None
@@ -100,7 +102,3 @@ class Requests:
         source = self._sources.get(place)
         if source is not None:
             source.listen()
-
-    def _add(self, place: Place, entry: EntryId) -> None:
-        self._waiting[place] = min(entry, self._waiting.get(place, entry))
-        self._changed.set()

@@ -183,27 +183,26 @@ class Server:
             spare = self._pool.pick(place[0])
             if spare is None:
                 break  # a request that waits is for whoever is ready first
-            if not await self._take(place, spare):
-                break
+            await self._take(place, spare)
         self._pool.fill(self._spares())
 
-    async def _take(self, place: Place, spare: Process) -> bool:
+    async def _take(self, place: Place, spare: Process) -> None:
         deployment, tag = place
         state, holder = Pending(), secrets.token_hex(8)
         state_id, whole, rest = store.stored(state)
         told = state_id, whole, state.type.value, rest
-        entry = self._requests.take(place)
+        request = self._requests.take(place)
         try:
-            taken = await self._broker.records.take(deployment, tag, holder, self._settings.lease, told)
+            taken = await self._broker.records.take(deployment, tag, request, holder, self._settings.lease, told)
         except BrokerError as error:
             # The others may be with another node of a Cluster.
             logger.warning("A request could not be taken: %s", error)
-            self._loop.call_later(_PAUSE, self._requests.add, place, entry)
-            return True
+            self._loop.call_later(_PAUSE, self._requests.add, place, request)
+            return
         if taken.following is not None:
             self._requests.add(place, taken.following)
         if taken.run is None:
-            return True
+            return
         if deployment in spare.problems:
             self._settle(self._fail(taken.run, holder, spare.problems[deployment]))
         elif not spare.is_ready:  # it has died meanwhile
@@ -212,7 +211,6 @@ class Server:
         else:
             self._pool.give(spare)
             self._begin(Execution(taken.run, place, spare, Keeper(self._settings, self._loop, holder)))
-        return True
 
     def _begin(self, execution: Execution) -> None:
         process = execution.process

@@ -20,7 +20,7 @@ from flowchan.errors import EncodeError, FlowPauseTimeout, IllegalTransition, Ru
 from flowchan.input.body import body_of_value
 from flowchan.logging import announce, get_run_logger, prints_logged
 from flowchan.run import FlowRun
-from flowchan.runs import parameters
+from flowchan.runs import parameters, store
 from flowchan.runs.execution import Execution
 from flowchan.settings import current_settings
 from flowchan.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, State
@@ -88,7 +88,7 @@ def _executed(
         raise
     except BaseException as raised:  # noqa: BLE001 - a hook, or the wait for another attempt, was ended from outside
         state, error = _state_after(flow, execution, None, raised), raised
-    result = _kept(state) if state.is_completed() else {}
+    result = _kept(execution, state) if state.is_completed() else {}
     ended: State = yield Ask(lambda broker: execution.end(broker, state, fields=result))
     yield from _hooks(_hooks_for(flow, ended), flow, execution.run, ended)
     if error is not None and not isinstance(error, Exception) and not _is_told(execution, error):
@@ -249,13 +249,14 @@ def _hooks_for(flow: Flow[..., Any], state: State) -> list[Callable[..., Any]]:
     return flow.on_crashed if state.is_crashed() else flow.on_failure
 
 
-def _kept(state: State) -> dict[str, bytes]:
+def _kept(execution: Execution, state: State) -> dict[str, bytes]:
     """What a flow returned, as it is kept with its run, if it can be."""
+    settings = current_settings()
     try:
         body = body_of_value([state.data])  # in a list: a model by itself would be its fields
     except EncodeError:
-        return {}
-    return {"result": body} if len(body) <= current_settings().max_message_bytes else {}
+        body = b""
+    return store.result_fields(settings, execution.key, body if len(body) <= settings.max_message_bytes else b"")
 
 
 def _known(flow: Flow[..., Any]) -> dict[str, bytes]:

@@ -30,18 +30,19 @@ async def reap(broker: Broker) -> int:
     Any number of processes may do so at once: each run is settled by one of them.
     """
     settled = 0
-    for run in await broker.records.overdue():
-        settled += await reap_one(broker, run)
+    found = await broker.records.overdue()
+    for run in found.runs:
+        settled += await reap_one(broker, run, found.witnessed)
     return settled
 
 
-async def reap_one(broker: Broker, run: UUID | str) -> bool:
-    """Settle a run if it is overdue; whether it was."""
+async def reap_one(broker: Broker, run: UUID | str, witnessed: int | None = None) -> bool:
+    """Settle a run if it is overdue; whether it was settled. ``witnessed`` is as in :class:`Change`."""
     try:
         known = await store.read(broker, run)
         why = f"Its process was not heard of for {broker.settings.lease:g} s."
         change = _settled(known, why)
-        if change is None or await store.change(broker, run, change) is None:
+        if change is None or await store.change(broker, run, change._replace(witnessed=witnessed)) is None:
             return False
     except ObjectNotFound:
         await broker.persistent.call(

@@ -12,6 +12,7 @@ from uuid import UUID
 from flowchan.broker.broker import Broker
 from flowchan.broker.records import Outcome
 from flowchan.errors import (
+    DecodeError,
     FlowPauseTimeout,
     IllegalTransition,
     NotPausedError,
@@ -20,14 +21,15 @@ from flowchan.errors import (
     SignatureError,
 )
 from flowchan.run import FlowRun, run_of_key
-from flowchan.states import FOLLOWS, State, StateType
+from flowchan.settings import Settings
+from flowchan.states import FOLLOWS, State, StateType, Withheld
 from flowchan.wire import codec, keys
 from flowchan.wire.excluded import Excluded
 from flowchan.wire.keys import EntryId
 from flowchan.wire.signing import Keyring
 
 YEAR = 365 * 24 * 3600.0
-"""Seconds that a suspended run is kept which waits without a limit."""
+"""Seconds that a run is kept which waits without a limit, to be resumed."""
 
 _POLL = 10.0
 _LINGER = 3600.0
@@ -61,7 +63,10 @@ class Change(NamedTuple):
     in_time: bool = False
     """Whether it must not be made when the run's pause has expired."""
     overdue: bool = False
-    """Whether it must not be made before the run is overdue, nor while the server has been up for less than a lease."""
+    """Whether it must not be made before the run is overdue, nor while that may be the broker's doing."""
+    witnessed: int | None = None
+    """Until when the broker is known to have been there (its milliseconds): a lease that was over by then was not
+    renewed. One of which that is not known is doubted at first, and over when it was not renewed for another lease."""
 
 
 async def begin(broker: Broker, run: FlowRun, change: Change, parameters: bytes | None) -> EntryId:
@@ -133,7 +138,7 @@ async def read(broker: Broker, run: UUID | str) -> FlowRun:
     fields = await broker.records.fetch(keys.run_id(run))
     if "type" not in fields:
         raise no_such_run(run)
-    return _run(keys.run_id(run), fields)
+    return _run(broker, keys.run_id(run), fields)
 
 
 async def read_request(broker: Broker, run: str, deployment: str) -> FlowRun:
@@ -153,7 +158,7 @@ async def read_request(broker: Broker, run: str, deployment: str) -> FlowRun:
             keyring.verify_request(fields.get("signature"), record, deployment, parameters)
         except SignatureError as error:
             raise SignatureError(f"The request for run {run} is refused: {error}") from None
-    return _run(run, fields)
+    return _run(broker, run, fields)
 
 
 async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, bool]:
@@ -166,7 +171,7 @@ async def read_with_clock(broker: Broker, run: UUID | str) -> tuple[FlowRun, boo
     fields, is_overdue = await broker.records.fetch_with_clock(key)
     if "type" not in fields:
         raise no_such_run(run)
-    return _run(key, fields), is_overdue
+    return _run(broker, key, fields), is_overdue
 
 
 async def newest(
@@ -181,7 +186,7 @@ async def newest(
         for (_, run), fields in zip(page, records, strict=True):
             if "type" not in fields:
                 continue
-            made = _run(run, fields)
+            made = _run(broker, run, fields)
             assert made.state is not None  # noqa: S101 - it is among the fields
             if (state is None or made.state.type in state) and flow in (None, made.flow_name):
                 found.append(made)
@@ -266,6 +271,8 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     }
     if change.holder is not None and "new" not in more:
         told["holder"] = change.holder
+    if change.witnessed is not None:
+        told["witnessed"] = change.witnessed
     if change.expected is not None:
         told["expected"] = str(change.expected.id)
     due = change.lease if change.lease is not None else change.expires
@@ -274,10 +281,11 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     if change.expires is not None:
         told["expires"] = int(change.expires * 1000)
     keep = None
-    if state.type is StateType.SUSPENDED:
+    if state.is_paused():
         keep = YEAR if change.expires is None else change.expires + broker.settings.retention
+        told["waits"] = True
     if state.is_final():
-        told["linger"] = int(_LINGER * 1000)
+        told |= {"linger": int(_LINGER * 1000), "ended": broker.settings.retention_after_end_ms}
     return await broker.records.change(
         keys.run_id(run),
         *stored(state),
@@ -287,16 +295,40 @@ async def _change(broker: Broker, run: UUID | str, change: Change, more: Mapping
     )
 
 
-def _run(run: str, fields: Mapping[str, bytes]) -> FlowRun:
+def result_fields(settings: Settings, run: str, body: bytes) -> dict[str, bytes]:
+    """What is known of what a run returned, nothing where that cannot be kept; signed where there are signing keys."""
+    fields = {"result": body} if body else {}
+    keyring = Keyring.of(settings.signing_pairs)
+    if keyring is not None:
+        fields["result_signature"] = keyring.sign_result(keys.record(settings.namespace, run), body)
+    return fields
+
+
+def _result(settings: Settings, run: str, fields: Mapping[str, bytes]) -> Any:
+    body = fields.get("result", b"")
+    try:
+        keyring = Keyring.of(settings.signing_pairs)
+        if keyring is not None:
+            keyring.verify_result(fields.get("result_signature"), keys.record(settings.namespace, run), body)
+        kept: Any = codec.decode(body, max_bytes=len(body)) if body else {"value": [None]}
+        return kept["value"][0]
+    except SignatureError as error:
+        return Withheld(SignatureError(f"The result of run {run} is refused: {error}"))
+    except (DecodeError, TypeError, LookupError) as error:
+        why = str(error) if isinstance(error, DecodeError) else "It is none."
+        return Withheld(DecodeError(f"The result of run {run} cannot be read: {why}"))
+
+
+def _run(broker: Broker, run: str, fields: Mapping[str, bytes]) -> FlowRun:
     def text(name: str) -> str | None:
         value = fields.get(name)
         return value.decode() if value else None
 
     made = FlowRun(run_of_key(run), text("name"), text("flow"))
     made.state = state_of(fields["type"], fields["state_id"], fields["state"])
-    if made.state.is_completed() and fields.get("result"):
-        result: Any = codec.decode(fields["result"], max_bytes=len(fields["result"]))
-        made.state = made.state.model_copy(update={"data": result["value"][0]})
+    if made.state.is_completed():
+        # One that may not be had is not to keep anybody from the other runs of a list.
+        made.state = made.state.model_copy(update={"data": _result(broker.settings, run, fields)})
     if fields.get("parameters"):
         parameters: Any = codec.decode(fields["parameters"], max_bytes=len(fields["parameters"]))
         made.parameters = parameters["value"]

@@ -16,10 +16,14 @@ _VERSION = b"%d" % VERSION
 FOR_GROUP = "flowchan.group"
 """The header of a message that was sent again for one group alone; whoever else reads it passes over it."""
 
+FOLLOWS = "flowchan.follows"
+"""The header of the first message of a producer that took another's place: the ID of the other's last message that is
+known to be stored."""
+
 _HEADER = b"h."
 _USUAL = [b"v", b"id", b"from", b"seq", b"schema", b"body"]
-FOR_GROUP_FIELD = _HEADER + FOR_GROUP.encode()
-"""The field of an entry that is that header."""
+FOR_GROUP_FIELD, FOLLOWS_FIELD = _HEADER + FOR_GROUP.encode(), _HEADER + FOLLOWS.encode()
+"""The fields of an entry that are those headers."""
 _USUAL_LENGTH = 2 * len(_USUAL)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _is_message_id = re.compile(rb"[0-9a-f]{16}-[0-9a-f]{1,16}").fullmatch
@@ -30,7 +34,7 @@ class Envelope(NamedTuple):
     """What an entry says of a message, and its body."""
 
     message_id: str
-    """``<producer, 16 hex digits>-<counter, 1 to 16 hex digits>``: no two messages share one."""
+    """``<producer, 16 hex digits>-<counter, 1 to 16 hex digits>``: no two messages share one. Ours count by ``sequence``."""
 
     sender: str | None
     """Who sent it, by the sender's own word."""

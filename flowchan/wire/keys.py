@@ -228,6 +228,12 @@ def control(namespace: str, holder: str) -> str:
     return f"{namespace}:{{{partition_tag(holder)}}}:{holder}:@control"
 
 
+def alive(stream_key: str, client: str) -> str:
+    """The mark that a client lives which has groups in streams of this one's partition."""
+    namespace, tag, _ = stream_key.split(":", 2)
+    return f"{namespace}:{tag}:@alive:{client}"
+
+
 def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
     """The marker that a send with this idempotency key was stored."""
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:{channel}:@once:{idempotency_key}"

@@ -6,6 +6,7 @@ bytes. The first says what the signature is for, the second which key it is by, 
 
 from __future__ import annotations
 
+import functools
 import hmac
 import re
 import struct
@@ -16,8 +17,8 @@ from flowchan.errors import SignatureError
 FIELD = b"sig"
 """The field of an entry that holds its signature, before the body."""
 
-_MESSAGE, _ANSWER, _REQUEST, _DEPLOYMENT = (
-    b"flowchan message", b"flowchan answer", b"flowchan request", b"flowchan deployment",
+_MESSAGE, _ANSWER, _REQUEST, _RESULT, _DEPLOYMENT = (
+    b"flowchan message", b"flowchan answer", b"flowchan request", b"flowchan result", b"flowchan deployment",
 )  # fmt: skip
 _UNSIGNED = "It is not signed, and FLOWCHAN_SIGNING_KEYS is set."
 _is_key_id = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
@@ -37,9 +38,9 @@ class Keyring:
         self._first = next(iter(self._keys))
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[str, bytes]]) -> Keyring | None:
-        """The keyring of the keys, each an ID and a secret; None where there are none."""
-        return cls(pairs) if pairs else None
+    def of(cls, pairs: tuple[tuple[str, bytes], ...]) -> Keyring | None:
+        """The keyring of the keys, each an ID and a secret, the same one each time; None where there are none."""
+        return _ring_of(pairs) if pairs else None
 
     def __repr__(self) -> str:
         return f"Keyring({', '.join(name.decode() for name in self._keys)})"
@@ -112,6 +113,18 @@ class Keyring:
         """
         self._verify(signature, _REQUEST, record.encode(), (deployment.encode(), parameters))
 
+    def sign_result(self, record: str, result: bytes) -> bytes:
+        """The signature of what a run returned, nothing where that cannot be kept; ``record`` is the key of its record."""
+        return self._sign(_RESULT, record.encode(), (result,))
+
+    def verify_result(self, signature: bytes | None, record: str, result: bytes) -> None:
+        """Make sure that this run has completed, and returned this.
+
+        Raises:
+            SignatureError: it was not said by who has a key.
+        """
+        self._verify(signature, _RESULT, record.encode(), (result,))
+
     def sign_deployment(self, key: str, parameters: bytes) -> bytes:
         """The signature of the parameters that a deployment's runs are given; ``key`` is the deployment's."""
         return self._sign(_DEPLOYMENT, key.encode(), (parameters,))
@@ -145,3 +158,6 @@ class Keyring:
         count = len(all_parts)
         lengths = struct.pack(f">{count + 1}Q", count, *map(len, all_parts))
         return hmac.digest(self._keys[name], lengths + b"".join(all_parts), "sha256").hex().encode()
+
+
+_ring_of = functools.lru_cache(maxsize=64)(Keyring)

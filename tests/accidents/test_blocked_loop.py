@@ -196,6 +196,8 @@ async def test_a_loop_held_up_past_every_patience_keeps_its_connections(
     async with receiver(timeout=20) as mine:
         await read_up_to_here(mine)
         (waiter,) = await waiting(streams, mine)
+        # The group is made by another connection, maybe before the one that reads is there.
+        await eventually_async(lambda: any("b" in each["flags"] for each in connections(client)), "the read")
         before = {each["id"] for each in connections(client)}
         unawaited = send_input(0, "r", key_prefix=CHANNEL)
         hold_up_until(time.monotonic() + POLL + 1.2)

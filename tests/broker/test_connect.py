@@ -21,6 +21,7 @@ import redis
 
 from flowchan import Channels, send_input
 from flowchan.errors import BrokerRefused, BrokerUnavailable, FlowchanError, InvalidSettingError
+from flowchan.wire import keys
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually_async
@@ -104,6 +105,11 @@ async def test_a_user_who_may_do_little_more_than_streams_can_send_and_receive(t
             tasks.start_soon(follow)
             await channels.send_input(1, "r", key_prefix=CHANNEL)
         assert found == [1]
+    # Though it may run no script, what it sends is not kept for ever
+    await channels.send_input(1, "other", key_prefix=CHANNEL)
+    with tcp.client() as client:
+        left = await eventually_async(lambda: max(client.pttl(keys.stream(namespace, "other", CHANNEL)), 0))  # type: ignore[type-var]
+    assert left > 6 * 24 * 3_600_000
 
 
 # --- what it may not say ------------------------------------------------------------------------------------

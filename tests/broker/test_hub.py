@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import math
 import time
@@ -20,7 +21,7 @@ from flowchan import receive_input, send_input, sync
 from flowchan.broker import broker as broker_of
 from flowchan.broker.lane import width
 from flowchan.broker.subscription import Subscription
-from flowchan.errors import BrokerRefused
+from flowchan.errors import BrokerRefused, MessagesLost
 from tests.conftest import connections
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
@@ -172,7 +173,10 @@ async def test_a_deleted_last_entry_does_not_make_others_look_for_it_for_ever(
     await anyio.sleep(0.2)
     assert calls(client, "xrange") - before < 20
     await send(2)
-    assert await follower == await task == 2
+    assert await task == 2
+    with pytest.raises(MessagesLost, match="Message 2"):
+        await follower
+    assert await take(behind, 1) == [2]
 
 
 # --- bounded ---------------------------------------------------------------------------------------------
@@ -360,10 +364,11 @@ def broker_of_plain_send(server: Server, streams: Streams) -> Callable[[int, str
     from flowchan.wire import codec, envelope  # noqa: PLC0415
 
     client = server.client()
-    counter = iter(range(1, 1_000_000))
+    counters: dict[str, int] = collections.defaultdict(int)
 
     def plain(value: int, run: str) -> None:
-        number = next(counter)
+        counters[run] += 1
+        number = counters[run]
         message = envelope.Envelope(
             f"00000000000000aa-{number:x}", None, number, "00000000", {}, codec.encode({"value": value})
         )

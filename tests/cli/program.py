@@ -134,8 +134,9 @@ class Program:
             self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it as the kernel would."""
+        """End it as the kernel would; it is gone when this returns."""
         self._process.kill()
+        self._process.wait()
 
     def ends(self) -> int:
         """Wait until it has ended and nobody writes to its output any more; return its exit code."""

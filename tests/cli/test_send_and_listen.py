@@ -13,6 +13,7 @@ import pytest
 
 from flowchan import RunInput, open_run, receive_input, send_input
 from tests.cli.program import FLOWCHAN, Program, run
+from tests.support.streams import Streams
 
 
 class Point(RunInput):
@@ -113,6 +114,18 @@ def test_listen_to_one_channel_hears_no_other() -> None:
 
     (line,) = shown.stdout.splitlines()
     assert json.loads(line)["value"] == 3
+    assert shown.returncode == 0
+
+
+def test_listen_says_what_is_lost_and_goes_on(streams: Streams) -> None:
+    for name in ("andrew", "marvin", "zaphod"):
+        send_input(name, "some-run", sender="somebody")
+    streams.client.xtrim(streams.key("some-run", "strautomaticruninput-auto"), maxlen=1, approximate=False)
+    shown = run(*FLOWCHAN, "listen", "some-run", "--timeout", "0.2", "--json")
+
+    (line,) = shown.stdout.splitlines()
+    assert json.loads(line)["value"] == "zaphod"
+    assert "Messages 1 to 2 of somebody to run some-run" in " ".join(shown.stderr.split())
     assert shown.returncode == 0
 
 

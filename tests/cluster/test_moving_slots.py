@@ -7,10 +7,12 @@ import anyio.to_thread
 import pytest
 
 from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_input
+from flowchan.broker.records import Taken
 from flowchan.wire import keys
 from tests.support.cluster import Cluster, Node
 from tests.support.numbers import numbers_flow, stored
-from tests.support.runs import seen, started
+from tests.support.requests import asked_for, taken
+from tests.support.runs import seen, started, state_of
 from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +110,31 @@ async def test_nothing_overtakes_a_send_with_a_key_whose_slot_is_on_its_way(
     assert stored(cluster.primary(stream), stream) == [0, 1, 2, 3]
 
 
+async def test_a_request_for_a_run_that_is_on_its_way_is_taken_where_both_are(cluster: Cluster, namespace: str) -> None:
+    deployment, run = await asked_for()
+    record = keys.record(namespace, run)
+    source = cluster.primary(record)
+    target = other(cluster, source)
+    before = refused(source)
+
+    found: list[Taken | None] = []
+
+    async def take() -> None:
+        found.append(await taken(deployment))
+
+    async with anyio.create_task_group() as tasks:
+        with cluster.moving(keys.slot(record), target):
+            source.ask("MIGRATE", "127.0.0.1", target.port, record, 0, 5000)
+            tasks.start_soon(take)
+            await eventually_async(lambda: refused(source) > before, "the refusal")
+            names = source.ask("CLUSTER", "GETKEYSINSLOT", keys.slot(record), 100)
+            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+
+    assert found[0] is not None
+    assert found[0].run == run
+    assert (await state_of(run)).is_pending()
+
+
 async def test_a_run_pauses_at_one_node_and_is_resumed_at_another(cluster: Cluster, namespace: str) -> None:
     @flow
     async def asks() -> int:
@@ -120,6 +147,12 @@ async def test_a_run_pauses_at_one_node_and_is_resumed_at_another(cluster: Clust
         await anyio.to_thread.run_sync(cluster.move, keys.slot(record), other(cluster, source))
         await resume_flow_run(known.id, {"value": 41})
         assert await task == 42
+
+
+def refused(node: Node) -> int:
+    """How often a node has said that what was asked for is not all there."""
+    found = node.ask("INFO", "errorstats").get("errorstat_TRYAGAIN", {})
+    return int(found.get("count", 0))
 
 
 def reading(node: Node) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from flowchan import flow, get_client, open_run, pause_flow_run, receive_input, 
 from flowchan.blocks.system import JSON
 from flowchan.channels import Channels
 from flowchan.deployments import run_deployment
-from flowchan.errors import BrokerUnavailable, InvalidSettingError, SendQueueFull
+from flowchan.errors import BrokerUnavailable, ChannelFull, InvalidSettingError, SendQueueFull
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, Program, run
 from tests.support.bridge import end_of_bridge
@@ -23,8 +24,9 @@ from tests.support.numbers import stored
 from tests.support.ports import free_ports
 from tests.support.runs import seen, started
 from tests.support.server import Server
+from tests.support.streams import CHANNEL
 from tests.support.tls import Authority, tls_proxy
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("cluster")]
 
@@ -66,6 +68,45 @@ async def test_what_is_sent_before_anybody_knows_that_it_is_a_cluster_is_stored_
     for each in runs:
         stream = keys.stream(namespace, each, "intautomaticruninput-auto")
         assert stored(cluster.primary(stream), stream) == list(range(50))
+
+
+async def test_channels_have_a_limit_on_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWCHAN_MAX_CHANNEL_LENGTH", "2")
+    for number in range(10):
+        run = f"run-{number}"
+        await send_input(1, run, idempotency_key="a")
+        await send_input(2, run)
+        with pytest.raises(ChannelFull):
+            await send_input(3, run)
+        async with receive_input(int, flow_run_id=run, group="shop", timeout=20) as shop:
+            assert await shop.next() == 1
+            await shop.ack()
+            await send_input(3, run)
+            assert [await shop.next() for _ in range(2)] == [2, 3]
+
+
+async def test_groups_of_clients_that_are_dead_are_freed_on_every_node(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "0.05")
+    streams = [keys.stream(namespace, f"run-{number}", CHANNEL) for number in range(10)]
+    for stream in streams:
+        cluster.primary(stream).ask("XGROUP", "CREATE", stream, "flowchan-0123456789ab-0-0", "0", "MKSTREAM")
+        cluster.primary(stream).ask("PEXPIRE", stream, 60_000)
+
+    def groups(stream: str) -> list[bytes]:
+        return [each[b"name"] for each in cluster.primary(stream).ask("XINFO", "GROUPS", stream)]
+
+    waiting = [
+        asyncio.ensure_future(receive_input(int, flow_run_id=f"run-{number}", key_prefix=CHANNEL, timeout=30).next())
+        for number in range(10)
+    ]
+    await eventually_async(
+        lambda: not any(b"flowchan-0123456789ab-0-0" in groups(stream) for stream in streams), "the end of the dead"
+    )
+    for number in range(10):
+        await send_input(number, f"run-{number}", key_prefix=CHANNEL)
+    assert [await each for each in waiting] == list(range(10))
 
 
 async def test_sends_that_wait_are_counted_for_all_nodes_together(monkeypatch: pytest.MonkeyPatch) -> None:

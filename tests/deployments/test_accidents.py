@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from flowchan import resume_flow_run
 from flowchan.deployments import run_deployment
 from flowchan.flow_runs import cancel_flow_run
+from flowchan.wire import keys
 from tests.deployments.conftest import Runs, Servers, kill, spares
+from tests.support.server import Server
 from tests.support.waiting import eventually
 
 PROGRAM = """
@@ -209,6 +212,36 @@ def test_a_flow_that_blocks_its_loop_for_longer_than_its_lease_is_alive(
 
     assert run.state.result() == "alive"
     assert runs.states(run) == ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED"]
+    assert len(noted(1)) == 1
+
+
+def test_a_run_is_not_executed_twice_because_the_broker_was_held_up(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    servers: Servers,
+    runs: Runs,
+    namespace: str,
+    notes: Path,
+    noted: Callable[[int], list[str]],
+) -> None:
+    lease = 3.0
+    monkeypatch.setenv("FLOWCHAN_LEASE", str(lease))
+    executor = psutil.Process(servers.serving(PROGRAM).pid)
+    run, _ = begun("is-tried-again/it", notes, noted)
+    runs.until(run, "PAUSED")
+    servers.serving(PROGRAM)  # which would find it overdue
+
+    executor.suspend()  # it is not the first to be back
+    with server.paused():
+        time.sleep(lease + 0.1)
+    with server.client() as client:
+        record = keys.record(namespace, str(run.id))
+        eventually(lambda: client.hexists(record, "doubted"), "the other server's doubt")
+    executor.resume()
+    resume_flow_run(run.id)
+
+    runs.until(run, "COMPLETED")
+    assert runs.states(run) == ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "RUNNING", "COMPLETED"]
     assert len(noted(1)) == 1
 
 

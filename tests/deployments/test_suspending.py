@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+import redis
 
-from flowchan import flow, resume_flow_run
+from flowchan import flow, resume_flow_run, sync
 from flowchan.deployments import run_deployment
 from flowchan.flow_runs import cancel_flow_run
 from tests.deployments.conftest import Runs, Servers
+from tests.support.streams import Streams
 from tests.support.waiting import eventually
 
 PROGRAM = """
@@ -42,6 +45,26 @@ def test_a_run_is_suspended_without_a_process_and_goes_on_at_another_server(serv
 
     assert runs.until(run, "COMPLETED").result() == "abab"
     assert runs.known(run).run_count == 3
+
+
+def test_what_is_sent_to_a_suspended_run_is_there_when_it_goes_on_however_late(
+    servers: Servers, runs: Runs, streams: Streams, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_RETENTION", "100")
+    servers.serving(PROGRAM.replace("wait_for_input=str", "wait_for_input=str, timeout=3000"))
+    run: Any = run_deployment("asks/it", timeout=0)
+    sync.send_input(1, run.id, key_prefix="before")
+    runs.until(run, "SUSPENDED")
+    sync.send_input(2, run.id, key_prefix="while")
+
+    for channel in ("before", "while"):
+        assert 3_000_000 < client.pttl(streams.key(str(run.id), channel)) <= 3_100_000  # type: ignore[operator]
+    resume_flow_run(run.id, {"value": "ab"})
+
+    # And the next time it waits without a limit
+    runs.until(run, "SUSPENDED")
+    year = 365 * 24 * 3_600_000
+    assert year - 60_000 < client.pttl(streams.key(str(run.id), "before")) <= year  # type: ignore[operator]
 
 
 def test_a_run_that_another_run_asked_for_can_be_suspended(servers: Servers, runs: Runs) -> None:

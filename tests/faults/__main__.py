@@ -98,12 +98,19 @@ def _row(fault: Fault, count: int) -> Row:
         try:
             seen = fault.run(count, lambda done: bar.update(task, completed=done))
             held = True
-        except Broken as error:
-            seen = error.seen
-        except Exception as error:  # noqa: BLE001 - a fault that cannot even be run to its end has not shown its promise
-            traceback.print_exc()
-            seen = Seen(f"{count:,}", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
+        except Exception as raised:  # noqa: BLE001 - a fault that cannot even be run to its end has not shown its promise
+            error = _first(raised)
+            if isinstance(error, Broken):
+                seen = error.seen
+            else:
+                traceback.print_exc()
+                seen = Seen(f"{count:,}", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
     return Row(fault.name, held, seen, time.monotonic() - start)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, where it came out of a group of tasks."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _json(row: Row) -> dict[str, object]:

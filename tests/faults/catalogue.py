@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from tests.faults import (
+    broken_way,
     cancelled_waits,
     clock,
     cluster_refusals,
+    cut_file,
     dropped_replies,
     failover,
     full_memory,
     group_orders,
+    killed_private,
     killed_receivers,
     killed_server,
     migration,
@@ -20,6 +23,7 @@ from tests.faults import (
     soak,
     stopped_receivers,
     stopped_server,
+    vanished,
     versions,
 )
 from tests.faults.fault import Fault
@@ -28,9 +32,13 @@ FAULTS: tuple[Fault, ...] = (
     *cancelled_waits.FAULTS,
     *dropped_replies.FAULTS,
     *killed_receivers.FAULTS,
+    *killed_private.FAULTS,
     *killed_server.FAULTS,
+    *cut_file.FAULTS,
     *stopped_server.FAULTS,
     *stopped_receivers.FAULTS,
+    *broken_way.FAULTS,
+    *vanished.FAULTS,
     *failover.FAULTS,
     *migration.FAULTS,
     *full_memory.FAULTS,

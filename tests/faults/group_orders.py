@@ -258,7 +258,7 @@ FAULTS = (
         "a group in any order (hypothesis): send, receive, acknowledge, cancel, leave, cut, crash",
         "all at least once; once only where nobody crashed or left",
         25,
-        500,
+        300,
         in_any_order,
     ),
 )

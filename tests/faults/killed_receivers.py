@@ -39,10 +39,10 @@ class Nest:
         self.pids: set[int] = set()
         """Those that have told of themselves, and were not killed."""
 
-    def hatch(self, takes: int, group: str | None) -> None:
-        """Have one more receiver."""
+    def hatch(self, takes: int, group: str | None = None, after: str | None = None) -> None:
+        """Have one more receiver, which is to take so many messages and then to stay."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"takes": takes, "group": group}).encode() + b"\n")
+        self._process.stdin.write(json.dumps({"takes": takes, "group": group, "after": after}).encode() + b"\n")
         self._process.stdin.flush()
 
     def hear(self) -> dict[str, Any]:

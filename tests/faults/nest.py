@@ -1,6 +1,6 @@
 """A process that has imported all that receivers need, and forks one whenever it is asked to: a script of its own.
 
-It reads a JSON object a line: ``group`` (or null) and ``takes``. The child takes so many messages of the run ``r`` and
+It reads a JSON object a line: ``group`` (or null), ``after`` (a key, or null) and ``takes``. The child takes so many messages of the run ``r`` and
 says of each, in a line of JSON, its own ``pid``, what it ``took``, how often that was handed out (``deliveries``) and
 whether it ``stays``: with the last message in its hand it does, until it is killed.
 """
@@ -19,12 +19,11 @@ from flowchan import receive_input
 
 async def receive(order: dict[str, Any]) -> None:
     receiver = receive_input(
-        str,
+        *(str, 30, 10.0),
         flow_run_id="r",
         key_prefix="numbers",
         group=order["group"],
-        timeout=30,
-        poll_interval=10,
+        after=order["after"],
         with_metadata=True,
     )
     for left in reversed(range(order["takes"])):

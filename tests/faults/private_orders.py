@@ -218,7 +218,7 @@ FAULTS = (
         "private receivers in any order (hypothesis): send, wait, cancel, cut, delete",
         "all once and in order, or told to be missing",
         25,
-        300,
+        250,
         in_any_order,
     ),
 )

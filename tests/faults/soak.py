@@ -160,7 +160,7 @@ FAULTS = (
         "soak: 1,000 runs a minute",
         "memory, connections and keys return to where they began",
         100,
-        5_000,
+        4_000,
         soaks,
     ),
 )

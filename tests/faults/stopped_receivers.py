@@ -104,7 +104,10 @@ def _stop_some(seconds: int, progress: Progress) -> tuple[Sender, list[_Follower
                 for second in range(seconds):
                     time.sleep(1)  # the fault itself
                     progress(second + 1)
+                sent_meanwhile = len(speaker.sender.told) - len(private[0].saw.values)
                 counts = [len(private[0].saw.values), len(group[0].saw.values)]
+            if sent_meanwhile < seconds:
+                raise Broken(f"{seconds} s", "it was not stopped")
             on = time.monotonic()
             eventually(lambda: len(private[0].saw.values) > counts[0] and len(group[0].saw.values) > counts[1])
             late = time.monotonic() - on

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from flowchan.channels import Channels
 from flowchan.errors import BrokerUnavailable, SendOutcomeUnknown
-from tests.faults.checker import Sender, Witness, all_told, hold
+from tests.faults.checker import Sender, Told, Witness, all_told, hold
 from tests.faults.fault import Broken, Fault, Progress, Seen
 from tests.faults.surroundings import RUN, looking, own_server
 from tests.support.server import Server
@@ -148,6 +148,8 @@ def _run(seconds: int, progress: Progress) -> Seen:
         f"{seconds} s; {all_told(ordeal.senders)} sends of {_SENDERS} senders;"
         f" {ordeal.limits.calls:,} calls, waits of {_WAIT:g} s among them"
     )
+    if all(sender.count(Told.ACKNOWLEDGED) == len(sender.told) for sender in ordeal.senders):
+        raise Broken(counted, "it was not stopped")
     text = hold(stored, ordeal.senders).must_be_none(counted)
     for saw in ordeal.saw.values():
         saw.hold(stored, ordeal.senders).must_be_none(f"{counted}, seen by the {saw.name} receiver")

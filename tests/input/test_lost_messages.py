@@ -263,6 +263,41 @@ async def test_a_message_of_another_group_is_none_and_its_number_says_nothing(cl
     assert await all_of(now()) == [1, 2]
 
 
+@pytest.mark.parametrize("keys_", [None, SECRET], ids=["plain", "signed"])
+async def test_the_end_of_what_a_sender_had_stored_is_missed_though_it_goes_on_with_other_numbers(
+    keys_: str | None, make_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server("--maxmemory-policy", "noeviction")
+    monkeypatch.setenv("FLOWCHAN_URL", server.url)
+    if keys_ is not None:
+        monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys_)
+    with server.client() as client:
+        await send(0, 1)
+        # Given two that were acknowledged and are lost, and refusals before the next one is stored, as in a failover
+        lost = await send(2, 3)
+        (stream,) = client.scan_iter("*}:r:*")
+        client.xdel(stream, *("-".join(key.split("-")[1:3]) for key in lost))
+        for _ in range(2):
+            client.config_set("maxmemory", 1)
+            with pytest.raises(BrokerRefused):
+                await send(9)
+            client.config_set("maxmemory", 0)
+        await send(4, 5)
+    assert await all_of(now()) == [0, 1, (3, 4), 4, 5]
+
+
+async def test_what_follows_another_sender_is_looked_at_only_where_that_one_is_known(
+    client: redis.Redis, stream: str
+) -> None:
+    put(client, stream, 1, 2)
+    (key,) = await send(0)
+    for number, follows in enumerate(["garbage", f"{P}-2", f"{P}-5", f"{Q}-1"]):
+        fields = {"v": "1", "id": f"{number:016x}-1", "seq": "1", "h.flowchan.follows": follows, "body": encode(number)}
+        client.xadd(stream, fields)
+    assert await all_of(now()) == [1, 2, 0, 0, 1, (3, 5), 2, (1, 1), 3]
+    assert await all_of(now(after=key)) == [0, 1, 2, 3]
+
+
 async def test_a_copy_is_passed_over(client: redis.Redis, stream: str) -> None:
     put(client, stream, 1, 2, 1, 3, 2, 3, 4)
     assert await all_of(now()) == [1, 2, 3, 4]

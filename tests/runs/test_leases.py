@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from subprocess import Popen
 from typing import Any
 
 import pytest
+import redis
 
 from flowchan import flow, get_client
 from flowchan.errors import IllegalTransition, NotPausedError
 from flowchan.flow_runs import cancel_flow_run, resume_flow_run, wait_for_flow_run
+from flowchan.wire import keys
 from tests.support import programs
 from tests.support.bridge import end_of_bridge
 from tests.support.runs import seen, seen_sync, started, state_of_sync
@@ -163,20 +165,70 @@ def test_a_process_that_stood_still_for_too_long_ends_its_run() -> None:
     assert state_of_sync(run).is_crashed()
 
 
+def away(server: Server) -> Callable[[], None]:
+    """It is killed; what it returns has it started again."""
+    server.kill()
+    return server.start
+
+
+def held_up(server: Server) -> Callable[[], None]:
+    """It answers nothing; what it returns has it go on, and nobody can see by it that anything was."""
+    server.pause()
+    return server.resume
+
+
+@pytest.mark.parametrize("go", [away, held_up])
+@pytest.mark.parametrize("looker", ["one who comes", "one who was there"])
 def test_a_server_that_was_away_for_longer_than_the_lease_leaves_everybody_time_to_be_heard_of(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, go: Callable[[Server], Callable[[], Any]], looker: str
 ) -> None:
     monkeypatch.setenv("FLOWCHAN_LEASE", "2")
     with programs.running(f"{FLOWS}\nasks()") as process:
         run = seen_sync("asks", "PAUSED")
-        end_of_bridge()
+        until = time.monotonic() + 2.5  # the server is up for longer than a lease, and who looks all the time knows
+        while time.monotonic() < until:
+            assert seen_sync("asks", "PAUSED").state == run.state
+        if looker == "one who comes":
+            end_of_bridge()
         process.send_signal(signal.SIGSTOP)  # it is not the first to be back
-        server.kill()
+        back = go(server)
         time.sleep(2.1)
-        server.start()
-        assert state_of_sync(run) == run.state
+        back()
+        assert seen_sync("asks", "PAUSED", "CRASHED").state == run.state
         process.send_signal(signal.SIGCONT)
         resume_flow_run(run.id, {"value": "a"})
         process.communicate(timeout=20)
         assert process.returncode == 0
     assert state_of_sync(run).is_completed()
+
+
+def test_who_looked_all_the_time_does_not_doubt_that_a_process_is_dead(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, namespace: str
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_LEASE", "3")
+    with programs.running(f"{FLOWS}\nworks()") as process:
+        run = seen_sync("works", "RUNNING")
+        until = time.monotonic() + 3.5
+        while time.monotonic() < until:
+            assert seen_sync("works", "RUNNING").id == run.id
+        process.kill()
+        process.wait()
+    while seen_sync("works", "RUNNING", "CRASHED").state == run.state:
+        assert client.hget(keys.record(namespace, keys.run_id(run.id)), "doubted") is None
+
+
+def test_who_comes_later_doubts_it_first(client: redis.Redis, namespace: str) -> None:
+    run = killed("works()", "RUNNING")
+    end_of_bridge()
+    assert eventually(
+        lambda: client.zcount(
+            keys.due(namespace, keys.partition_tag(keys.run_id(run.id))), "-inf", int(time.time() * 1000)
+        ),
+        "its time",
+    )
+
+    assert state_of_sync(run) == run.state
+
+    assert client.hexists(keys.record(namespace, keys.run_id(run.id)), "doubted")
+    assert eventually(lambda: state_of_sync(run).is_crashed(), "the crash")
+    assert not client.hexists(keys.record(namespace, keys.run_id(run.id)), "doubted")

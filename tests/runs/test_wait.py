@@ -93,7 +93,7 @@ async def test_the_states_are_logged_if_asked_for(caplog: pytest.LogCaptureFixtu
             await resume_flow_run(run.id, {"value": 42})
             await waiting
 
-    said = [record.getMessage() for record in caplog.records if record.name == "flowchan.runs.others"]
+    said = [record.getMessage() for record in caplog.records if record.name == "flowchan.runs.control"]
     states = ("Running()", "Paused()", "Running()", "Completed()")
     assert said == [f"Run {run.id} is {state}." for state in states]
 

@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import anyio
 import msgpack
 
 from flowchan import receive_input, send_input
+from flowchan.errors import MessagesLost
 from tests.support.waiting import eventually_async
 
 
@@ -27,6 +29,8 @@ class Numbers:
     runs: list[str]
     sent: dict[str, int] = field(default_factory=dict)
     received: dict[str, list[int]] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
+    """How many each receiver was told of."""
     is_over: bool = False
     all_sent: bool = False
 
@@ -52,8 +56,11 @@ class Numbers:
         received = self.received[run]
         async with receive_input(int, flow_run_id=run, timeout=30, poll_interval=60) as receiver:
             while not (self.all_sent and received[-1] == self.sent[run] - 1):
-                with anyio.move_on_after(0.2):
-                    received.append(await receiver.next())
+                try:
+                    with anyio.move_on_after(0.2):
+                        received.append(await receiver.next())
+                except MessagesLost as lost:
+                    self.lost[run] += lost.count
 
 
 @asynccontextmanager
@@ -75,8 +82,11 @@ async def numbers_flow(runs: list[str], *, some_may_be_lost: bool = False) -> As
         if some_may_be_lost:
             first_time = list(dict.fromkeys(received))
             assert first_time == sorted(first_time), run
+            # What never came was told.
+            assert len(set(range(numbers.sent[run])) - set(received)) <= numbers.lost[run], run
         else:
             assert received == list(range(numbers.sent[run])), run
+            assert not numbers.lost[run], run
 
 
 def stored(node: Any, stream: str) -> list[int]:

@@ -48,6 +48,8 @@ class _Pair:
         self.is_reset = False
         self.open = threading.Event()
         self.open.set()
+        self.answers = threading.Event()
+        self.answers.set()
         self.threads: list[threading.Thread] = []
         self._running = 2
         self._ending = threading.Lock()
@@ -112,6 +114,16 @@ class Proxy:
         for pair in list(self._pairs):
             pair.open.clear()
 
+    def hold_replies(self) -> None:
+        """Keep what the server says from now on, until they are released; what it is asked it is asked."""
+        for pair in list(self._pairs):
+            pair.answers.clear()
+
+    def release_replies(self) -> None:
+        """Deliver what the server has said meanwhile."""
+        for pair in list(self._pairs):
+            pair.answers.set()
+
     def cut_held(self) -> None:
         """End the connections that are held, as clients see it; what they have sent is still on its way."""
         for pair in list(self._pairs):
@@ -155,6 +167,7 @@ class Proxy:
         for pair in pairs:
             pair.is_reset = are_reset
             pair.open.set()
+            pair.answers.set()
             if are_reset:
                 with contextlib.suppress(OSError):
                     pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -173,6 +186,7 @@ class Proxy:
         self._listener.close()
         for pair in list(self._pairs):
             pair.open.set()
+            pair.answers.set()
             pair.end()
             for thread in pair.threads:
                 thread.join(5)
@@ -187,6 +201,8 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if client.family == socket.AF_INET:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.calls.append(time.monotonic())
             if not self.answers:
                 self._unanswered.append(client)
@@ -244,6 +260,7 @@ class Proxy:
     def _replies(self, pair: _Pair) -> None:
         with contextlib.suppress(OSError):
             while data := pair.server.recv(1 << 16):
+                pair.answers.wait()
                 if pair.swallows_replies:
                     continue
                 self._take_time(data)

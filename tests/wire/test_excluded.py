@@ -31,6 +31,9 @@ def test_it_holds_what_it_was_given_and_counts_it_between_two_entries(
     excluded = Excluded(STREAM, [*foreign, *(keys.message_key(STREAM, entry) for entry in entries)])
     there = [entry for entry in entries if first <= entry <= last]
     assert excluded.between(first, last) == (len(there), max(there, default=FIRST))
+    assert excluded.at_most_between(first, last) >= len(there) or first > last
+    if all(entry.seq < 2**20 - 1 for entry in (*entries, first, last)) and first <= last:
+        assert excluded.at_most_between(first, last) == len(there)
     for entry in (*entries, first, last):
         assert (entry in excluded) == (entry in entries)
 

@@ -14,10 +14,12 @@ import hypothesis
 import pytest
 from hypothesis import given
 
+from flowchan.broker.connection import pack
+from flowchan.broker.destination import numbered_anew
 from flowchan.errors import DecodeError
 from flowchan.wire import extensions, keys
 from flowchan.wire.codec import decode, encode
-from flowchan.wire.envelope import FOR_GROUP, VERSION, Envelope, from_fields, to_fields
+from flowchan.wire.envelope import FOLLOWS, FOR_GROUP, VERSION, Envelope, from_fields, to_fields
 from tests.wire import page_decoder
 from tests.wire.page_decoder import PAGE
 from tests.wire.values import alike, values
@@ -161,6 +163,21 @@ def test_the_keys_of_dead_letters_are_on_the_page() -> None:
     assert f"| `{dead}` | stream |" in PAGE
     assert f"| `{keys.resent(dead, keys.FIRST).replace('0-0', '<entry ID>')}` | string |" in PAGE
     assert f"`h.{FOR_GROUP}`" in PAGE
+
+
+def test_the_header_of_a_producer_that_follows_another_is_on_the_page() -> None:
+    assert f"- **`h.{FOLLOWS}`**" in PAGE
+    assert numbered_anew(
+        pack(("XADD", "s", "*", *to_fields(Envelope("0123456789abcdef-5", None, 5, "00000000", {}, b"\x01")))),
+        "fedcba9876543210-1",
+        {FOLLOWS: "0123456789abcdef-4"},
+        None,
+    ) == pack(
+        (
+            *("XADD", "s", "*", "v", 1, "id", "fedcba9876543210-1", "seq", 1, "schema", "00000000"),
+            *(f"h.{FOLLOWS}", "0123456789abcdef-4", "body", b"\x01"),
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from flowchan.broker.cluster.packed import ASKING, ignore, is_script, split
-from flowchan.broker.connection import Connection, ConnectionLost, Handler, Refusal
+from flowchan.broker.cluster.packed import ASKING, is_script, split
+from flowchan.broker.connection import Connection, ConnectionLost, Handler, Refusal, ignore
 from flowchan.broker.refusals import PASSING
 from flowchan.errors import FlowchanError
 

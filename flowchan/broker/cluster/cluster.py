@@ -16,6 +16,7 @@ from flowchan.broker.cluster.topology import Topology, redirection
 from flowchan.broker.cluster.way import Way
 from flowchan.broker.connect import ask_topology
 from flowchan.broker.connection import Connection, Refusal
+from flowchan.errors import FlowchanError
 from flowchan.settings import Settings
 
 _ONCE_A = 1.0
@@ -51,6 +52,12 @@ class Cluster:
         self._asking = False
         self._asked_at = float("-inf")
         self._is_feeling = False
+
+    @property
+    def trouble(self) -> FlowchanError | None:
+        """Why a node that has slots cannot be reached; None while all can that were spoken to."""
+        nodes = (self._nodes.get(address) for address in self._topology.addresses())
+        return next((node.trouble for node in nodes if node is not None and node.trouble is not None), None)
 
     def router(self) -> Router:
         """What looks like one connection to all of it."""

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowchan.broker.attempt import Attempt
-from flowchan.broker.cluster.packed import PING, ignore
+from flowchan.broker.cluster.packed import PING
 from flowchan.broker.commands import Commands
 from flowchan.broker.connect import Dialled, dial_node, node_name, unavailable
-from flowchan.broker.connection import Connection, Refusal
+from flowchan.broker.connection import REPLY_PATIENCE, Connection, Refusal, ignore
 from flowchan.broker.guarded import Guarded
 from flowchan.broker.losses import Losses
 from flowchan.broker.opener import Ready
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from flowchan.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-_REPLY_PATIENCE = 10.0
 
 
 class Node:
@@ -61,12 +59,11 @@ class Node:
         if self._cluster.is_closed:
             self._loop.call_soon(ready, BrokerUnavailable("This client was closed."))
             return
-        now = self._loop.time()
         if self.trouble is not None:
-            if now < self._shut_until:
+            if self._loop.time() < self._shut_until:
                 self._loop.call_soon(ready, self.trouble)
                 return
-            self._shut_until = now + random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+            self._shut()
         self._loop.call_later(self._losses.pause, self._attempt, ready, is_the_end)
 
     def is_well(self, patience: float) -> bool:
@@ -118,14 +115,18 @@ class Node:
         if self.trouble is None:
             logger.warning("%s Looking about once a second for who has its slots.", error)
         self.trouble = error
-        self._shut_until = self._loop.time() + random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+        self._shut()
         return error
+
+    def _shut(self) -> None:
+        """Let all but one who ask for a connection be told the trouble, for about a second."""
+        self._shut_until = self._loop.time() + random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
     def _succeeded(self, outcome: Dialled, is_the_end: Callable[[Refusal], bool] | None) -> Connection:
         if self.trouble is not None:
             logger.warning("%s is back.", self.name)
         self.trouble = None
-        patience = min(_REPLY_PATIENCE, self.settings.send_timeout)
+        patience = min(REPLY_PATIENCE, self.settings.send_timeout)
         if is_the_end is None:
             connection = Connection(self._loop, outcome.take(), outcome.identity, patience)
         else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from flowchan.broker.cluster.packed import ASKING, PING, ignore, slot_of, split
-from flowchan.broker.connection import Connection, ConnectionLost, Handler, Identity, Refusal
+from flowchan.broker.cluster.packed import ASKING, PING, slot_of, split
+from flowchan.broker.connection import Connection, ConnectionLost, Handler, Identity, Refusal, ignore
 from flowchan.broker.refusals import PASSING
 from flowchan.errors import FlowchanError
 
@@ -21,8 +21,8 @@ class Router(Connection):
     """To its user one connection that is never lost.
 
     Guarantees: a command goes to who has its key, also if that was somebody else until now: what a node sends
-    elsewhere it has not done. Each answer comes to who asked. Not promised is that commands with different keys
-    are done in their order.
+    elsewhere it has not done. Each answer comes to who asked. Commands of one slot, which all commands with one key
+    are, are given to its node in their order, also where some had to wait. Not promised is the order of others.
     """
 
     def __init__(self, cluster: Cluster) -> None:  # pyright: ignore[reportMissingSuperCall]
@@ -33,6 +33,7 @@ class Router(Connection):
         self._cluster = cluster
         self._loop = cluster.loop
         self._marker = f"\n{cluster.settings.namespace}:".encode()
+        self._aside: dict[int, list[_Errand]] = {}
 
     @property
     def is_open(self) -> bool:
@@ -45,8 +46,13 @@ class Router(Connection):
             self._ask_all(handlers[0])
             return
         slot = slot_of(packed, self._marker)
+        waiting = None if slot is None else self._aside.get(slot)
         for command, handler in zip(split(packed, len(handlers)), handlers, strict=True):
-            _Errand(self._cluster, slot, command, handler).go()
+            errand = _Errand(self, self._cluster, slot, command, handler)
+            if waiting is None:
+                errand.go()
+            else:
+                waiting.append(errand)
 
     def unblock(self, identity: Identity, handler: Handler) -> None:
         """Have the node wake a connection of its own."""
@@ -63,11 +69,27 @@ class Router(Connection):
         """Give back the sockets of all nodes."""
         self._cluster.abandon()
 
+    def put_aside(self, errand: _Errand) -> None:
+        """Have a command tried again later, and what is about its slot not before it."""
+        pause = random.uniform(0.25, 0.5)  # noqa: S311 - jitter
+        if errand.slot is None:
+            self._loop.call_later(pause, errand.again)
+            return
+        waiting = self._aside.get(errand.slot)
+        if waiting is None:
+            waiting = self._aside[errand.slot] = []
+            self._loop.call_later(pause, self._take_up, errand.slot)
+        waiting.append(errand)
+
+    def _take_up(self, slot: int) -> None:
+        for errand in self._aside.pop(slot):
+            errand.again()
+
     def _ask_all(self, handler: Handler) -> None:
         """PING is given to know that all before it was done: so by all who were spoken to."""
         nodes = [node for node in self._cluster.nodes() if node.commands.connection is not None]
         if not nodes:
-            _Errand(self._cluster, None, PING, handler).go()
+            _Errand(self, self._cluster, None, PING, handler).go()
             return
         left = len(nodes)
 
@@ -84,11 +106,13 @@ class Router(Connection):
 class _Errand:
     """One command on its way to its key."""
 
-    __slots__ = ("_asked", "_cluster", "_command", "_handler", "_slot", "_tries")
+    __slots__ = ("_asked", "_cluster", "_command", "_handler", "_router", "_tries", "slot")
 
-    def __init__(self, cluster: Cluster, slot: int | None, command: bytes, handler: Handler) -> None:
+    def __init__(self, router: Router, cluster: Cluster, slot: int | None, command: bytes, handler: Handler) -> None:
+        self.slot = slot
+        """The slot of its key; None where it has none."""
+        self._router = router
         self._cluster = cluster
-        self._slot = slot
         self._command = command
         self._handler = handler
         self._tries = 0
@@ -113,7 +137,7 @@ class _Errand:
             self._cluster.doubt()
             if isinstance(reply, FlowchanError) and not self._cluster.is_closed:
                 # It was not given to anybody, so it waits for who has the slot next.
-                self._later()
+                self._router.put_aside(self)
             else:
                 self._handler(reply)
 
@@ -123,9 +147,9 @@ class _Errand:
             self._cluster.moved(refusal, self._asked.address)
             self._tries += 1
             if self._tries <= _AT_ONCE:
-                self._again()
+                self.again()
             else:
-                self._later()
+                self._router.put_aside(self)
         elif refusal.code == "ASK":
             self._asked = self._cluster.asked(refusal, self._asked.address)
             self._asked.commands.write(ASKING + self._command, ignore, self._answered)
@@ -134,9 +158,7 @@ class _Errand:
                 self._cluster.doubt()
             self._handler(refusal)
 
-    def _again(self) -> None:
-        self._asked = self._cluster.any_node() if self._slot is None else self._cluster.node_of(self._slot)
+    def again(self) -> None:
+        """Give it to who has the key by what is known now."""
+        self._asked = self._cluster.any_node() if self.slot is None else self._cluster.node_of(self.slot)
         self.go()
-
-    def _later(self) -> None:
-        self._cluster.loop.call_later(random.uniform(0.25, 0.5), self._again)  # noqa: S311 - jitter

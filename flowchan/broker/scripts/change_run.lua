@@ -1,9 +1,11 @@
+-- With channels.lua before it.
 -- Gives a run its next state, if that may follow the one that it has: the change is whole, or there is none.
 -- KEYS: the run's record, its states, its inputs; what is due in its partition, and the partition's runs; then,
 --       if it is to be executed by a deployment, the requests of that deployment.
 -- ARGV: the change, in MessagePack; the run's ID; the new state's ID; its JSON; what of that is neither ID nor type.
 -- Returns what became of it; the run's state: its type, its ID, the rest; and its entry in the stream of states:
---   done, unknown, exists, refused, lost (another holder has the run), expired (its pause has), early (not overdue).
+--   done, unknown, exists, refused, lost (another holder has the run), expired (its pause has), early (not overdue,
+--   or it is doubted only).
 local record, states, inputs, due, runs, requests = unpack(KEYS)
 local change, run, id, state, rest = cmsgpack.unpack(ARGV[1]), unpack(ARGV, 2, 5)
 local known = redis.call('HMGET', record, 'type', 'state_id', 'state', 'holder', 'entry', 'expires')
@@ -47,15 +49,22 @@ else
     if change.in_time and known[6] and tonumber(known[6]) <= now then
         return answer('expired')
     end
-    if change.overdue and now < tonumber(redis.call('ZSCORE', due, run) or 'inf') then
+    local over = change.overdue and redis.call('ZSCORE', due, run) or 'inf'
+    if change.overdue and now < tonumber(over) then
         return answer('early')
     end
-    if change.overdue and known[4] and known[1] ~= 'PENDING' then
-        -- A server that was away has heard of nobody: who lives is given the time to come back. (What has not begun
-        -- may begin elsewhere.)
-        local server = redis.pcall('INFO', 'server')
-        local up = type(server) == 'string' and string.match(server, 'uptime_in_seconds:(%d+)')
-        if up and up * 1000 < change.grace then
+    if change.overdue and known[4] and known[1] ~= 'PENDING' and tonumber(over) > (change.witnessed or 0) then
+        -- A server that was away, or that has taken another's place, has heard of nobody: who lives is given the time
+        -- to come back. Who looks now does not know better, so the lease is doubted first: this very one, here.
+        -- (What has not begun may begin elsewhere.)
+        local about = redis.pcall('INFO', 'server')
+        local server = type(about) == 'string' and string.match(about, 'run_id:(%x+)') or ''
+        local doubt = over .. ' ' .. server .. ' '
+        local doubted = redis.call('HGET', record, 'doubted') or ''
+        if string.sub(doubted, 1, #doubt) ~= doubt then
+            redis.call('HSET', record, 'doubted', doubt .. now)
+            return answer('early')
+        elseif now < string.sub(doubted, #doubt + 1) + change.grace then
             return answer('early')
         end
     end
@@ -63,7 +72,7 @@ end
 
 local entry = redis.call('XADD', states, '*', 'v', '1', 'id', id, 'state', state)
 redis.call('HSET', record, 'type', change.type, 'state_id', id, 'state', rest, 'entry', entry)
-redis.call('HDEL', record, 'expires', unpack(change.clear))
+redis.call('HDEL', record, 'expires', 'doubted', unpack(change.clear))
 for field, value in pairs(change.set) do
     redis.call('HSET', record, field, value)
 end
@@ -90,7 +99,7 @@ if is_new then
     redis.call('ZADD', runs, now, run)
     -- The oldest may have outlived their records.
     for _, old in ipairs(redis.call('ZRANGE', runs, 0, 1)) do
-        if redis.call('EXISTS', string.sub(runs, 1, -6) .. old .. ':@run') == 0 then
+        if redis.pcall('EXISTS', string.sub(runs, 1, -6) .. old .. ':@run') == 0 then
             redis.call('ZREM', runs, old)
         end
     end
@@ -103,7 +112,11 @@ end
 for _, key in ipairs({record, states, inputs}) do
     redis.call('PEXPIRE', key, change.keep)
 end
+if change.waits then
+    longer(record, change.keep)
+end
 if change.linger then
+    shorter(record, change.ended)
     -- It has ended: the stream, which takes four kilobytes at least, is kept for those who follow it, and of the
     -- states only type, time and name in small fields.
     for i, each in ipairs(redis.call('XREVRANGE', states, '+', '-', 'COUNT', 20)) do

@@ -76,7 +76,7 @@ if found and found.err then
         return found
     end
     redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
-    if redis.call('PTTL', stream) < 0 then
+    if redis.call('PTTL', stream) < tonumber(keep) then
         redis.call('PEXPIRE', stream, keep)
     end
     found = read()
