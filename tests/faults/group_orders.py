@@ -81,8 +81,8 @@ class Worker:
 
     def die(self) -> None:
         """With its process: nobody renews a lease."""
-        if self._handle._handling is not None:
-            self._handle._handling.forget()
+        assert self._handle._sharing is not None
+        self._handle._sharing.forget()
         self.task.cancel()
 
 
