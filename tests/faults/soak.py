@@ -104,8 +104,8 @@ def kept(client: redis.Redis, process: psutil.Process, keys: int, connections: i
         return sum(each["name"].startswith("flowchan") for each in client.client_list())
 
     def stored() -> int:
-        # But for the marks that the process lives, one for each partition.
-        found = [key for key in client.scan_iter(count=1000) if b":@alive:" not in key]
+        # But for what each partition has one of: the mark that the process lives, and the list of runs.
+        found = [key for key in client.scan_iter(count=1000) if b":@alive:" not in key and not key.endswith(b":@runs")]
         return len(found)
 
     eventually(lambda: stored() <= keys, "the end of what is kept", AWAY)
@@ -121,7 +121,10 @@ def soaks(count: int, progress: Progress) -> Seen:
     program = PROGRAM
     for name, number in numbers.items():
         program = program.replace(name, str(number))
-    with own_server(retention=str(RETENTION), retention_after_end=str(RETENTION), lease=str(RETENTION)) as server, server.client() as client:
+    with (
+        own_server(retention=str(RETENTION), retention_after_end=str(RETENTION), lease=str(RETENTION)) as server,
+        server.client() as client,
+    ):
         with running(program) as child:
             process = psutil.Process(child.pid)
             until_done(child, lambda _: None)
