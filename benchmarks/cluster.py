@@ -7,11 +7,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
+from benchmarks.within import Within
 from flowchan.broker.embedded import binary
 from flowchan.settings import current_settings
 from flowchan.wire import keys
@@ -22,7 +22,7 @@ _PATIENCE = 20.0
 _POLL = 0.01
 
 
-class Cluster:
+class Cluster(Within):
     """Runs within the ``with`` block, each node with an append-only file."""
 
     def __init__(self) -> None:
@@ -51,18 +51,11 @@ class Cluster:
         spent = [client.info("cpu") for client in self._clients]
         return sum(float(each["used_cpu_user"]) + float(each["used_cpu_sys"]) for each in spent)
 
-    def __enter__(self) -> Self:
-        try:
-            self._await("start", lambda: all(client.ping() for client in self._clients))
-            self._form()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
+    def begin(self) -> None:
+        self._await("start", lambda: all(client.ping() for client in self._clients))
+        self._form()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
         for client in self._clients:
             client.close()
         for process in self._processes:

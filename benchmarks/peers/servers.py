@@ -9,15 +9,14 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from benchmarks.peers import venvs
+from benchmarks.within import Within
 
 _PATIENCE = 90.0
 """Prefect's server takes the longest to be there: it makes its tables first."""
@@ -30,7 +29,7 @@ class Missing(Exception):  # noqa: N818 - no fault, but a reason
     """Why there is no such server here."""
 
 
-class Running(ABC):
+class Running(Within):
     """A server that runs within the ``with`` block, set up as it comes."""
 
     def __init__(self) -> None:
@@ -96,17 +95,7 @@ class Running(ABC):
                 )
             time.sleep(_POLL)
 
-    def __enter__(self) -> Self:
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
         family = self._family()
         for process in family[:1]:
             process.terminate()

@@ -45,6 +45,11 @@ class Commands:
         """The one that is open; None while there is none."""
         return self._connection
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is outstanding, or a connection that commands wait for."""
+        return self._opening or (self._connection is not None and self._connection.silence > 0)
+
     def unblock(self, identity: Identity, handler: Handler) -> None:
         """Wake another connection out of a read that blocks it."""
         if isinstance(self._connection, Router):

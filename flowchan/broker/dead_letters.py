@@ -70,7 +70,7 @@ class DeadLetters:
         names = [stream, dead, keys.resent(dead, letter.entry)]
         given: tuple[Any, ...] = (str(letter.entry), _OWN, FOR_GROUP_FIELD, letter.group, self._keep)
         if self._keyring is not None:
-            given += tuple(self._keyring.signed_again(stream, letter.fields, FOR_GROUP_FIELD, letter.group.encode()))
+            given += tuple(self._keyring.signed_again(stream, letter.fields, {FOR_GROUP_FIELD: letter.group.encode()}))
         entry = await self._persistent.script(_where(letter), "resend_dead", names, given)
         return None if entry is None else EntryId.parse(entry)
 

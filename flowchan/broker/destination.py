@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import NamedTuple
-
-import hiredis
 
 from flowchan.broker.connection import pack
 from flowchan.broker.script import script
 from flowchan.settings import Settings
-from flowchan.wire.envelope import FOLLOWS, FOLLOWS_FIELD, Envelope, to_fields
-from flowchan.wire.signing import FIELD, Keyring
+from flowchan.wire.envelope import FOLLOWS, Envelope, to_fields
 
 # In the place of the values that change with each message.
 _ID, _SEQUENCE, _BODY = "\0id\0", 9_999_999_999_999_999, b"\0body\0"
@@ -131,14 +127,6 @@ class Destination:
         return begin, middle, end, last
 
 
-def capped(stream: str, once: str | None, settings: Settings, fields: list[bytes | str]) -> bytes:
-    """The packed command that adds a message unless the channel is full, or its marker ``once`` is there."""
-    names = (stream,) if once is None else (stream, once)
-    # Twice as long as a send may take: then its sender has looked for it, or does so no more.
-    terms = (settings.max_channel_length, int(settings.retention * 1000), int(settings.send_timeout * 2000))
-    return pack(("EVAL", script("send_capped")[0], len(names), *names, " ".join(map(str, terms)), *fields))
-
-
 def new_producer() -> str:
     """A producer that nobody has been."""
     return secrets.token_hex(8)
@@ -147,26 +135,3 @@ def new_producer() -> str:
 def number_of(message_id: str) -> int:
     """The sequence number of a message of ours, which is the counter in its ID."""
     return int(message_id.partition("-")[2], 16)
-
-
-def numbered_anew(packed: bytes, message_id: str, headers: Mapping[str, str], keyring: Keyring | None) -> bytes:
-    """A command that adds a message, as it was packed, with another ID, its number, and what it says of its producer.
-
-    It is signed anew if it was signed.
-    """
-    reader = hiredis.Reader()
-    reader.feed(packed)
-    command: list[bytes] = reader.gets()
-    # XADD stream * field value …, or EVAL script 1 stream terms field value …
-    at, stream = (3, command[1]) if command[0] == b"XADD" else (5, command[3])
-    parts = iter(command[at:])
-    number = b"%d" % number_of(message_id)
-    values = dict(zip(parts, parts, strict=True)) | {b"id": message_id.encode(), b"seq": number}
-    values.pop(FIELD, None)
-    values.pop(FOLLOWS_FIELD, None)
-    body = values.pop(b"body")
-    values |= {b"h." + name.encode(): text.encode() for name, text in headers.items()} | {b"body": body}
-    fields: list[bytes | str] = [part for pair in values.items() for part in pair]
-    if keyring is not None:
-        fields = keyring.signed(stream.decode(), fields)
-    return pack((*command[:at], *fields))

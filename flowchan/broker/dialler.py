@@ -53,8 +53,8 @@ class Dialler:
         self._waiting: deque[Ready] = deque()
         self._probing = False
         self._losses = Losses(loop)
-        # Sentinels name one server after the other: who has left the old one takes the others along.
-        self._is_watched = (settings.url or "").partition("://")[0].endswith("+sentinel")
+        self.is_watched = (settings.url or "").partition("://")[0].endswith("+sentinel")
+        """By sentinels, which name one server after the other: who has left the old one takes the others along."""
         self._address: Address | None = None
         self._to_primary: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -132,7 +132,7 @@ class Dialler:
         if outcome.topology is not None:
             return self._cluster_of(outcome).router()
         connection: Connection
-        if self._is_watched:
+        if self.is_watched:
             connection = Guarded(self._loop, outcome.take(), outcome.identity, WATCHED_PATIENCE, _is_demoted)
             if outcome.address != self._address:
                 former, self._to_primary = self._to_primary, weakref.WeakSet()

@@ -16,6 +16,7 @@ from flowchan.broker.dialler import Dialler
 from flowchan.broker.heartbeat import Heartbeat
 from flowchan.broker.lane import Lane, width
 from flowchan.broker.opener import Opener
+from flowchan.broker.pulse import Pulse
 from flowchan.broker.source import Source
 from flowchan.broker.subscription import Subscription
 from flowchan.broker.tap import Tap
@@ -43,6 +44,7 @@ class Hub:
         self._lanes: dict[Opener, list[Lane]] = {}
         self._lanes_made = 0
         self._taps: dict[str, tuple[Tap, Lane]] = {}
+        self._pulse = Pulse(loop, commands, lambda: bool(self._taps))
         self._heartbeat = Heartbeat(loop, commands, self._name, dialler.settings.lease, self._taps.keys())
 
     @property
@@ -79,6 +81,8 @@ class Hub:
             self._taps[source.stream] = tap, lane
             self._listen(source, tap)
             lane.join(tap)
+            if self._dialler.is_watched:
+                self._pulse.begin()
         elif source.cursor < tap.cursor:
             # The lane is ahead of what this source has seen: fetch what lies between.
             source.look(reached=tap.cursor)
@@ -109,6 +113,7 @@ class Hub:
 
     async def close(self) -> None:
         """Free what the broker holds for this loop's receivers, as far as it answers in time."""
+        self._pulse.end()
         taps = dict(self._taps)
         self._taps.clear()
         for tap, lane in taps.values():
@@ -127,6 +132,7 @@ class Hub:
 
     def abandon(self) -> None:
         """Give back the sockets only: the loop is closed, or another process's."""
+        self._pulse.end()
         for lane in self._all_lanes():
             lane.abandon()
 

@@ -7,11 +7,11 @@ import functools
 import logging
 from collections import deque
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
-from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, pack
-from flowchan.broker.destination import Destination, Terms, capped, new_producer, number_of, numbered_anew
+from flowchan.broker.adding import adding, numbered_anew
+from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal
+from flowchan.broker.destination import Destination, Terms, new_producer, number_of
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -37,10 +37,6 @@ _EXPIRE_EVERY = 10.0
 """Seconds after which a stream that was spoken to more than once has its time to live set again, or a hundredth of the
 retention time, if that is less. To set it with each message would cost the server a third of what it does for one."""
 
-_SEND_ONCE, _SEND_AGAIN = (
-    (resources.files("flowchan.broker") / "scripts" / f"{name}.lua").read_text() for name in ("send_once", "send_again")
-)
-
 
 class Outbox:
     """The sends of one event loop, over one connection.
@@ -56,11 +52,9 @@ class Outbox:
         self._settings = dialler.settings
         # Asked for with every send, and a model's attribute takes four times as long as one's own.
         self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
-        self._retention_ms = int(self._settings.retention * 1000)
         self._terms = Terms.of(self._settings)
-        self._is_capped = self._settings.max_channel_length is not None
         self._keyring = Keyring.of(self._settings.signing_pairs)
-        self._is_plain = self._keyring is None and not self._is_capped
+        self._is_plain = self._keyring is None and self._settings.max_channel_length is None
         self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
         self._connection: Connection | None = None
         self._opening = False
@@ -113,7 +107,7 @@ class Outbox:
                 fields = to_fields(Envelope(message_id, sender, number_of(message_id), schema, headers, body))
                 if self._keyring is not None:
                     fields = self._keyring.signed(stream, fields)
-                packed = self._packed(stream, once, fields)
+                packed = adding(stream, once, self._settings, fields, self._keyring)
         except EncodeError:
             if once is None:
                 destination.sequence -= 1  # a number that no message bears would be one that is lost
@@ -208,15 +202,6 @@ class Outbox:
             self._destinations.clear()
         destination = self._destinations[stream] = Destination(stream, self._terms)
         return destination
-
-    def _packed(self, stream: str, once: str | None, fields: list[bytes | str]) -> bytes:
-        # One that may be stored already is not refused.
-        is_again = once is not None and keys.message_id_of(stream, once) is not None
-        if self._is_capped and not is_again:
-            return capped(stream, once, self._settings, fields)
-        if once is None:
-            return pack(("XADD", stream, "*", *fields))
-        return pack(("EVAL", _SEND_AGAIN if is_again else _SEND_ONCE, 2, stream, once, self._retention_ms, *fields))
 
     def _write(self, sent: Sent) -> None:
         connection = self._connection

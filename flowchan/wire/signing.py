@@ -10,7 +10,7 @@ import functools
 import hmac
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from flowchan.errors import SignatureError
 
@@ -64,8 +64,8 @@ class Keyring:
         at = names.index(FIELD) * 2
         self._verify(fields[at + 1], _MESSAGE, stream.encode(), [*fields[:at], *fields[at + 2 :]])
 
-    def signed_again(self, stream: str, fields: Sequence[bytes], name: bytes, text: bytes) -> list[bytes | str]:
-        """The fields of an entry of this stream with another text in one of them, signed anew.
+    def signed_again(self, stream: str, fields: Sequence[bytes], texts: Mapping[bytes, bytes]) -> list[bytes | str]:
+        """The fields of an entry of this stream with other texts in some of them, signed anew.
 
         Raises:
             SignatureError: it was not signed itself.
@@ -74,7 +74,7 @@ class Keyring:
         others = dict(zip(fields[::2], fields[1::2], strict=True))
         body = others.pop(b"body", b"")
         others.pop(FIELD)
-        others[name] = text
+        others |= texts
         return self.signed(stream, [*(part for pair in others.items() for part in pair), b"body", body])
 
     # --- what is stored with runs ----------------------------------------------------------------

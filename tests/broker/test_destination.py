@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowchan.broker.adding import adding, numbered_anew
 from flowchan.broker.connection import pack
-from flowchan.broker.destination import Destination, Terms, capped, numbered_anew
+from flowchan.broker.destination import Destination, Terms
 from flowchan.errors import EncodeError
 from flowchan.settings import Settings
 from flowchan.wire.envelope import Envelope, to_fields
@@ -37,7 +38,8 @@ def test_every_send_is_packed_as_if_it_were_the_first(sends: list[tuple[str | No
 def test_what_is_sent_by_a_script_is_numbered_anew_as_well() -> None:
     def command(message_id: str, sequence: int) -> bytes:
         settings = Settings(max_channel_length=5)
-        return capped(STREAM, None, settings, to_fields(Envelope(message_id, "me", sequence, "00000000", {}, b"id")))
+        fields = to_fields(Envelope(message_id, "me", sequence, "00000000", {}, b"id"))
+        return adding(STREAM, None, settings, fields, None)
 
     first, second = "0123456789abcdef-1", "fedcba9876543210-2"
     assert numbered_anew(command(first, 1), second, {}, None) == command(second, 2)

@@ -196,6 +196,32 @@ def ids_of_ours(streams: Streams) -> list[str]:
     return [fields[b"id"].decode() for _, fields in entries if b"id" in fields]
 
 
+@pytest.mark.parametrize("keys", [None, SECRET], ids=["unsigned", "signed"])
+async def test_one_behind_which_its_sender_was_heard_is_stored_under_another_id_for_with_its_own_it_would_be_a_copy(
+    keys: str | None, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if keys is not None:
+        monkeypatch.setenv("FLOWCHAN_SIGNING_KEYS", keys)
+    # Given one that is not there, and a later one of its producer that is
+    for value in range(3):
+        await send(value)
+    entries: Any = streams.client.xrange(streams.key("r"))
+    missing = ids(streams)[1]
+    streams.client.xdel(streams.key("r"), entries[1][0])
+    # When it is sent again, and again
+    key = await send(1, missing)
+    assert await send(1, missing) == key
+    # Then who hears that it is missing hears it once more
+    assert missing not in ids(streams)
+    async with receive_input(int, flow_run_id="r", key_prefix=CHANNEL, timeout=0) as mine:
+        assert await mine.next() == 0
+        with pytest.raises(MessagesLost, match="Message 2 "):
+            await mine.next()
+        assert [await mine.next() for _ in range(2)] == [2, 1]
+        with pytest.raises(TimeoutError):
+            await mine.next()
+
+
 async def test_a_key_that_only_resembles_a_message_id_is_any_key(streams: Streams) -> None:
     resembling = ["0123456789abcdef-0", "0123456789ABCDEF-1", "0123456789abcdef-", "x:@once:0123456789abcdef-5"]
     for key in [*resembling, *resembling]:
@@ -299,8 +325,8 @@ async def test_the_first_message_of_a_stream_that_was_spoken_to_before_is_not_lo
     client.delete(streams.key("r"))
     client.rename(streams.key("r") + "x", streams.key("r"))
     before = client.info("stats")["total_net_output_bytes"]
-    # When the reply to its first message is lost
-    once = iter([Fate.LOSE_REPLY])
+    # When its first message is lost on its way
+    once = iter([Fate.LOSE_REQUEST])
     proxy.fate = lambda data: next(once, Fate.PASS) if b"XADD" in data else Fate.PASS
     await send(2)
     # Then what was asked for is what is near the end

@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
-RUNS = [f"run-{number}" for number in range(6)]
+RUNS = [f"run-{number}" for number in range(3)]
 
 
 def hand_over(cluster: Cluster, primary: Node) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import anyio
 import anyio.to_thread
 import pytest
 
 from flowchan import flow, pause_flow_run, receive_input, resume_flow_run, send_input
 from flowchan.broker.records import Taken
+from flowchan.errors import BrokerRefused
 from flowchan.wire import keys
 from tests.support.cluster import Cluster, Node
 from tests.support.numbers import numbers_flow, stored
@@ -24,11 +28,21 @@ def other(cluster: Cluster, node: Node) -> Node:
     return next(each for each in cluster.nodes[:3] if each is not node)
 
 
+@contextlib.contextmanager
+def half_moved(cluster: Cluster, stream: str) -> Iterator[Node]:
+    """Within the block a stream is at another node, and its slot on the way there."""
+    source = cluster.primary(stream)
+    target = other(cluster, source)
+    with cluster.moving(keys.slot(stream), target):
+        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+        yield target
+
+
 @pytest.mark.parametrize("times", [10])
 async def test_numbers_arrive_once_and_in_order_while_their_slot_moves(
     cluster: Cluster, namespace: str, times: int
 ) -> None:
-    runs = [f"run-{number}" for number in range(6)]
+    runs = [f"run-{number}" for number in range(3)]
     stream = keys.stream(namespace, runs[0], CHANNEL)
     slot = keys.slot(stream)
 
@@ -68,11 +82,8 @@ async def test_a_message_for_a_slot_that_is_on_its_way_is_stored_where_its_strea
 ) -> None:
     stream = keys.stream(namespace, "run", CHANNEL)
     await send_input(0, "run")
-    source = cluster.primary(stream)
-    target = other(cluster, source)
 
-    with cluster.moving(keys.slot(stream), target):
-        source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+    with half_moved(cluster, stream) as target:
         sends = [send_input(1, "run", idempotency_key=once), send_input(2, "run")]
         if once is None:
             for send in sends:  # it is asked for where it is going to be
@@ -108,6 +119,23 @@ async def test_nothing_overtakes_a_send_with_a_key_whose_slot_is_on_its_way(
         await send
 
     assert stored(cluster.primary(stream), stream) == [0, 1, 2, 3]
+
+
+async def test_what_is_about_two_keys_is_refused_when_their_slot_is_on_its_way_for_too_long_and_the_rest_goes_on(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "0.5")
+    stream = keys.stream(namespace, "run", CHANNEL)
+    await send_input(0, "run")
+
+    with half_moved(cluster, stream):
+        with pytest.raises(BrokerRefused, match="being moved to another node") as refused:
+            await send_input(1, "run", idempotency_key="order-7")
+        await send_input(2, "run")
+    await send_input(3, "run", idempotency_key="order-7")
+
+    assert refused.value.code == "TRYAGAIN"
+    assert stored(cluster.primary(stream), stream) == [0, 2, 3]
 
 
 async def test_a_request_for_a_run_that_is_on_its_way_is_taken_where_both_are(cluster: Cluster, namespace: str) -> None:

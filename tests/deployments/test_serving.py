@@ -115,8 +115,9 @@ def test_a_server_executes_no_more_at_once_than_its_limit(
 ) -> None:
     servers.serving(PROGRAM, "1")
 
-    first, second = (asked("spell/it", {"path": str(notes)}, timeout=0) for _ in range(2))
-    runs.until(first, "PAUSED")
+    first = asked("spell/it", {"path": str(notes)}, timeout=0)
+    runs.until(first, "PAUSED")  # of two at once, the younger may be heard of first
+    second = asked("spell/it", {"path": str(notes)}, timeout=0)
     assert runs.known(second).state.is_scheduled()
     resume_flow_run(first.id)
     runs.until(second, "PAUSED")

@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,11 @@ from flowchan.flow_runs import cancel_flow_run, wait_for_flow_run
 from flowchan.input import read_dead_letters
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, Program, run
+from tests.support.acl import PAGE, PASSWORD, acl_line, allowed, denied
 from tests.support.runs import seen, seen_sync, started, started_sync
 from tests.support.server import Server
 from tests.support.streams import CHANNEL
 from tests.support.waiting import eventually, eventually_async
-
-PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
-PASSWORD = "sesame"
 
 SERVED = """
 from flowchan import flow, serve, suspend_flow_run
@@ -46,19 +43,6 @@ def later(a: int):
 if __name__ == "__main__":
     serve(add.to_deployment("it"), later.to_deployment("it"))
 """
-
-
-def acl_line(namespace: str) -> list[str]:
-    """The page's line, for a namespace."""
-    found = re.search(r"^```sh acl\nredis-cli (.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert found
-    words = shlex.split(found[1].replace("\\\n", " "))
-    return [word.replace("team-a", namespace).replace("PASSWORD", PASSWORD) for word in words]
-
-
-def allowed() -> set[str]:
-    """The commands of the page."""
-    return {word[1:] for word in acl_line("team-a") if word.startswith("+")}
 
 
 class Tenancy:
@@ -83,10 +67,7 @@ class Tenancy:
     def denied(self) -> set[str]:
         """What the user was refused so far."""
         log: Any = self.admin.execute_command("ACL", "LOG", "128")
-        return {
-            entry[entry.index(b"object") + 1].decode() if isinstance(entry, list) else entry[b"object"].decode()
-            for entry in log
-        }
+        return denied(log)
 
     def used(self) -> set[str]:
         """What was done at the server since it was started."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from flowchan.wire import keys
 from tests.support.ports import free_ports
 from tests.support.server import Server
+from tests.support.together import Together
 from tests.support.waiting import eventually
 
 PRIMARIES = 3
@@ -63,8 +64,8 @@ class Node:
             client.close()
 
 
-class Cluster:
-    """Runs within the ``with`` block, on ports of localhost."""
+class Cluster(Together):
+    """Its nodes, and what happens to them."""
 
     def __init__(self, *options: str, replicas: int = 0) -> None:
         ports = free_ports(2 * PRIMARIES * (1 + replicas))
@@ -81,20 +82,12 @@ class Cluster:
         """With all its nodes."""
         return "redis://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
-    def __enter__(self) -> Self:
-        try:
-            for node in self.nodes:
-                node.server.launch()
-            for node in self.nodes:
-                node.server.wait()
-            self._form()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _begin(self) -> None:
+        for node in self.nodes:
+            node.server.launch()
+        for node in self.nodes:
+            node.server.wait()
+        self._form()
 
     def close(self) -> None:
         for node in self.nodes:

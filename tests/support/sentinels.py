@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Self
+from typing import Any
 
 from tests.support.ports import free_ports
 from tests.support.server import Server
+from tests.support.together import Together
 from tests.support.waiting import eventually
 
 SERVICE = "spare"
 QUORUM = 2
 
 
-class Sentinels:
-    """Runs within the ``with`` block, on ports of localhost."""
+class Sentinels(Together):
+    """They, and what they watch."""
 
     def __init__(self, *options: str, password: str | None = None, sentinel_password: str | None = None) -> None:
         ports = free_ports(6)
@@ -70,25 +71,17 @@ class Sentinels:
         eventually(told, "the failover's beginning")
         eventually(lambda: self.primary is not former, "another primary")
 
-    def __enter__(self) -> Self:
-        try:
-            for server in self.servers:
-                server.launch()
-            for server in self.servers:
-                server.wait()
-            eventually(self._ready, "the replicas' beginning")
-            for sentinel in self.sentinels:
-                sentinel.launch_as(sentinel.folder / "sentinel.conf", "--sentinel")
-            for sentinel in self.sentinels:
-                sentinel.wait()
-            eventually(lambda: all(map(self._knows_all, self.sentinels)), "the sentinels' meeting")
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _begin(self) -> None:
+        for server in self.servers:
+            server.launch()
+        for server in self.servers:
+            server.wait()
+        eventually(self._ready, "the replicas' beginning")
+        for sentinel in self.sentinels:
+            sentinel.launch_as(sentinel.folder / "sentinel.conf", "--sentinel")
+        for sentinel in self.sentinels:
+            sentinel.wait()
+        eventually(lambda: all(map(self._knows_all, self.sentinels)), "the sentinels' meeting")
 
     def close(self) -> None:
         for each in [*self.sentinels, *self.servers]:

@@ -30,9 +30,19 @@ def binary() -> Path:
 
 
 class Server:
-    """A server on a unix socket in a temporary folder (and on a port of localhost, if asked for)."""
+    """A server on a unix socket in a temporary folder (and on a port of localhost, if asked for).
 
-    def __init__(self, *options: str, tcp: bool = False, port: int = 0, append_only: bool = True) -> None:
+    Args:
+        options: of its command line.
+        tcp: whether it has a port, too.
+        port: which one.
+        append_only: whether it keeps what it is told.
+        program: what to start; None: what flowchan itself would embed.
+    """
+
+    def __init__(
+        self, *options: str, tcp: bool = False, port: int = 0, append_only: bool = True, program: Path | None = None
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fct-", dir="/tmp")
         self.folder = Path(self._folder.name)
         self.socket = self.folder / "s"
@@ -40,6 +50,7 @@ class Server:
         # Written before each answer, as the embedded one does: `everysec` may hold a write back, and lose what it has
         # acknowledged when it is killed.
         self._options = ["--appendonly", "yes" if append_only else "no", "--appendfsync", "no", *options]
+        self._program = program or binary()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_paused = False
 
@@ -91,7 +102,7 @@ class Server:
     def launch_as(self, *arguments: str | Path) -> None:
         """The same with other arguments, such as a file of settings."""
         self.socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen([binary(), *arguments], start_new_session=True)  # Ctrl-C is for the tests
+        self._process = subprocess.Popen([self._program, *arguments], start_new_session=True)  # Ctrl-C is for the tests
 
     def kill(self) -> None:
         """As a crash or the kernel would end it."""

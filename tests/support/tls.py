@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -65,6 +66,9 @@ def tls_proxy(server: Server, certificate: Path, key: Path, *, clients: Path | N
         ends.extend((secure, upstream))
         with contextlib.suppress(OSError, ssl.SSLError):
             _pass_on(secure, upstream)
+        # One end has gone, so the other one is told.
+        secure.close()
+        upstream.close()
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -88,16 +92,17 @@ def tls_proxy(server: Server, certificate: Path, key: Path, *, clients: Path | N
             end.close()
 
 
-def _pass_on(one: socket.socket, other: socket.socket) -> None:
+def _pass_on(secure: ssl.SSLSocket, plain: socket.socket) -> None:
     """Pass on what comes from either, until one ends."""
-    for end in (one, other):
-        end.settimeout(0.002)
     while True:
-        for source, target in ((one, other), (other, one)):
+        # What is left of a record is not in the socket any more.
+        ready = [secure] if secure.pending() else select.select([secure, plain], [], [])[0]
+        for source in ready:
+            source.settimeout(0.01)  # there may be less than a record
             with contextlib.suppress(TimeoutError):
                 data = source.recv(65536)
                 if not data:
                     return
+                target = plain if source is secure else secure
                 target.settimeout(10)
                 target.sendall(data)
-                target.settimeout(0.002)

@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 from hypothesis import given
 
+from flowchan.broker.adding import numbered_anew
 from flowchan.broker.connection import pack
-from flowchan.broker.destination import numbered_anew
 from flowchan.errors import DecodeError
 from flowchan.wire import extensions, keys
 from flowchan.wire.codec import decode, encode

@@ -1,11 +1,15 @@
 -- Stores a message under the ID that it was sent with before, unless it was stored then.
--- KEYS: the stream; the marker of the ID. ARGV: milliseconds to keep the marker; v, 1, id, the ID, field, value, …
+-- Where a later message of its producer is stored, receivers would take it for a copy: then it is stored under another ID.
+-- KEYS: the stream; the marker of the ID.
+-- ARGV: milliseconds to keep the marker; the other ID, whose number is 1; the signature with that, or nothing;
+--       v, 1, id, the ID, field, value, …
 -- Returns the entry's ID, of this send or of the first.
 local before = redis.call('GET', KEYS[2])
 if before then
     return before
 end
-local id = ARGV[5]
+local fields = {unpack(ARGV, 4)}
+local id, is_behind = fields[4], false
 local producer, number = string.sub(id, 1, 17), tonumber(string.sub(id, 18), 16)
 
 -- From the end backwards, up to an older one of the same producer.
@@ -26,9 +30,11 @@ local function stored()
                 if its_id == id then
                     return entry[1]
                 end
-                if (tonumber(string.sub(its_id, 18), 16) or number) < number then
+                local its_number = tonumber(string.sub(its_id, 18), 16) or number
+                if its_number < number then
                     return false
                 end
+                is_behind = is_behind or its_number > number
             end
         end
         if #page < count then
@@ -40,7 +46,11 @@ end
 
 local entry = stored()
 if not entry then
-    entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
+    local others = is_behind and {id = ARGV[2], seq = '1', sig = ARGV[3]} or {}
+    for i = 1, #fields, 2 do
+        fields[i + 1] = others[fields[i]] or fields[i + 1]
+    end
+    entry = redis.call('XADD', KEYS[1], '*', unpack(fields))
     redis.call('SET', KEYS[2], entry, 'PX', ARGV[1])
 end
 return entry

@@ -1,4 +1,4 @@
-"""What one server does, a Cluster does: every verb, over all partitions."""
+"""What is a Cluster's own: many partitions, many nodes, and the ways to them. What every server does is in conformance."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from flowchan import flow, get_client, open_run, pause_flow_run, receive_input, resume_flow_run, send_input
-from flowchan.blocks.system import JSON
+from flowchan import receive_input, send_input
 from flowchan.channels import Channels
-from flowchan.deployments import run_deployment
-from flowchan.errors import BrokerUnavailable, ChannelFull, InvalidSettingError, SendQueueFull
+from flowchan.errors import BrokerUnavailable, InvalidSettingError
 from flowchan.wire import keys
-from tests.cli.program import FLOWCHAN, Program, run
+from tests.cli.program import FLOWCHAN, run
 from tests.support.bridge import end_of_bridge
 from tests.support.cluster import Cluster
-from tests.support.numbers import stored
+from tests.support.conversation import converse
 from tests.support.ports import free_ports
-from tests.support.runs import seen, started
 from tests.support.server import Server
 from tests.support.streams import CHANNEL
 from tests.support.tls import Authority, tls_proxy
@@ -35,54 +31,10 @@ MANY = 150
 
 
 async def test_runs_of_all_partitions_converse() -> None:
-    async def answer(number: int) -> None:
-        async with open_run(f"answers-{number}"), receive_input(int, with_metadata=True, timeout=30) as questions:
-            for _ in range(3):
-                question = await questions.next()
-                await question.respond(question.value * 2)
+    pairs = [(f"asks-{number}", f"answers-{number}") for number in range(MANY)]
 
-    async def ask(number: int) -> None:
-        async with open_run(f"asks-{number}"), receive_input(int, timeout=30) as answers:
-            for value in range(3):
-                await send_input(value, f"answers-{number}")
-                assert await answers.next() == value * 2
-
-    assert {keys.partition_tag(f"{who}-{number}") for who in ("asks", "answers") for number in range(MANY)} == {
-        *keys.TAGS
-    }
-    async with anyio.create_task_group() as tasks:
-        for number in range(MANY):
-            tasks.start_soon(answer, number)
-            tasks.start_soon(ask, number)
-
-
-async def test_what_is_sent_before_anybody_knows_that_it_is_a_cluster_is_stored_in_order(
-    cluster: Cluster, namespace: str
-) -> None:
-    runs = [f"run-{number}" for number in range(5)]
-
-    sends = [send_input(value, run) for value in range(50) for run in runs]
-    for send in sends:
-        await send
-
-    for each in runs:
-        stream = keys.stream(namespace, each, "intautomaticruninput-auto")
-        assert stored(cluster.primary(stream), stream) == list(range(50))
-
-
-async def test_channels_have_a_limit_on_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWCHAN_MAX_CHANNEL_LENGTH", "2")
-    for number in range(10):
-        run = f"run-{number}"
-        await send_input(1, run, idempotency_key="a")
-        await send_input(2, run)
-        with pytest.raises(ChannelFull):
-            await send_input(3, run)
-        async with receive_input(int, flow_run_id=run, group="shop", timeout=20) as shop:
-            assert await shop.next() == 1
-            await shop.ack()
-            await send_input(3, run)
-            assert [await shop.next() for _ in range(2)] == [2, 3]
+    assert {keys.partition_tag(run) for pair in pairs for run in pair} == {*keys.TAGS}
+    await converse(pairs)
 
 
 async def test_groups_of_clients_that_are_dead_are_freed_on_every_node(
@@ -109,88 +61,7 @@ async def test_groups_of_clients_that_are_dead_are_freed_on_every_node(
     assert [await each for each in waiting] == list(range(10))
 
 
-async def test_sends_that_wait_are_counted_for_all_nodes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    await send_input(1, "run")
-    monkeypatch.setenv("FLOWCHAN_MAX_PENDING", "10")
-
-    async with open_run("sender"):
-        await send_input(1, "run")
-        with pytest.raises(SendQueueFull):
-            [send_input(number, f"run-{number}") for number in range(11)]
-
-
-async def test_a_group_shares_its_work() -> None:
-    for number in range(20):
-        await send_input(number, "run")
-
-    async def work() -> None:
-        async with receive_input(
-            int, flow_run_id="run", group="workers", timeout=1, raise_timeout_error=False
-        ) as receiver:
-            done.extend([number async for number in receiver])
-
-    done: list[int] = []
-    async with anyio.create_task_group() as workers:
-        for _ in range(3):
-            workers.start_soon(work)
-
-    assert sorted(done) == list(range(20))
-
-
-async def test_a_send_with_an_idempotency_key_is_stored_once() -> None:
-    first = await send_input(1, "run", idempotency_key="order-7")
-    again = await send_input(1, "run", idempotency_key="order-7")
-
-    assert again.key == first.key
-
-
-async def test_a_run_pauses_and_is_resumed_and_is_found_among_the_others() -> None:
-    @flow
-    async def asks() -> int:
-        return await pause_flow_run(wait_for_input=int) + 1
-
-    async with started(asks) as task:
-        known = await seen("asks", "PAUSED")
-        await resume_flow_run(known.id, {"value": 41})
-        assert await task == 42
-    assert [each.id for each in await get_client().read_flow_runs(flow="asks")] == [known.id]
-
-
-SERVED = """
-from flowchan import flow, suspend_flow_run
-
-@flow
-def asks():
-    return suspend_flow_run(wait_for_input=int) + 1
-
-if __name__ == "__main__":
-    asks.serve("it")
-"""
-
-
-def test_a_deployment_is_suspended_and_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "served.py").write_text(SERVED)
-    server = Program("-W", "error", str(tmp_path / "served.py"))
-    try:
-        server.says("$ flowchan run")
-        run: Any = run_deployment("asks/it", timeout=0)
-        client: Any = get_client()
-        eventually(lambda: client.read_flow_run(run.id).state.type.value == "SUSPENDED", "the suspension")
-        resume_flow_run(run.id, {"value": 41})
-        eventually(lambda: client.read_flow_run(run.id).state.type.value == "COMPLETED", "the end")
-        assert client.read_flow_run(run.id).state.result() == 42
-    finally:
-        server.close()
-
-
-def test_blocks_are_kept() -> None:
-    for name in ("one", "two", "three"):
-        JSON(value={"name": name}).save(name)
-
-    assert [JSON.load(name).value["name"] for name in ("one", "two", "three")] == ["one", "two", "three"]
-
-
-def test_the_command_line(cluster: Cluster) -> None:
+def test_the_command_line_finds_channels_and_nodes(cluster: Cluster) -> None:
     sent = run(*FLOWCHAN, "send", "run", "hello", "--channel", "words")
     assert sent.returncode == 0, sent.stderr
     heard = run(*FLOWCHAN, "listen", "run", "--timeout", "0.5", "--json")
