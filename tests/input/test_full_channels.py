@@ -206,6 +206,18 @@ async def test_what_a_receiver_without_a_group_has_not_had_yet_stays(client: red
         assert streams.values("r") == [3, 4]
 
 
+async def test_a_receiver_without_a_group_may_stand_at_the_very_end_of_a_millisecond(
+    client: redis.Redis, streams: Streams
+) -> None:
+    sent_long_ago(streams, LIMIT)
+    client.xgroup_create(streams.key("r"), "flowchan-0123456789ab-0-0", id=f"1-{2**64 - 1}")
+    async with group() as shop:
+        assert [await shop.next() for _ in range(LIMIT)] == [0, 1, 2]
+        await shop.ack()
+        await send(3)
+        assert streams.values("r") == [1, 2, 3]
+
+
 async def test_where_entries_were_deleted_it_rather_refuses(client: redis.Redis, streams: Streams) -> None:
     await fill()
     async with group() as shop:

@@ -23,7 +23,8 @@ local function waiting(length)
         if each[6] > 0 then
             ms, seq = string.match(redis.call('XPENDING', stream, each[2])[2], '^(%d+)%-(%d+)$')
         end
-        ms, seq = tonumber(ms), tonumber(seq)
+        -- A number beyond these is not exact here, and the last that there is has none behind it: rather too low.
+        ms, seq = tonumber(ms), math.min(tonumber(seq), 2 ^ 53)
         if not first_ms or ms < first_ms or ms == first_ms and seq < first_seq then
             first_ms, first_seq = ms, seq
         end
