@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import random
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -20,6 +22,9 @@ LEASES = 20
 _AT_ONCE = 256
 """Streams that one command looks at."""
 
+_GROUPS = 100
+"""In streams with so many groups, or fewer, every beat looks for such as are left over; with more, in proportion fewer."""
+
 
 class Heartbeat:
     """Tells each partition in which this client has groups that it lives, and frees there what dead clients have left.
@@ -28,7 +33,8 @@ class Heartbeat:
     of a client that died is freed by whoever reads the same stream, within seven minutes by default (27 leases). Any
     number may do so at once. One that was held up for longer finds its groups gone, and makes them anew where it was.
 
-    It costs a command for each partition every hundred seconds, so less than one a second.
+    It costs a command for each partition every hundred seconds, so less than one a second. Where many read the same
+    streams, only some of the beats look at these: what they look at grows with the number of clients, not its square.
     """
 
     def __init__(
@@ -42,16 +48,18 @@ class Heartbeat:
         self._every = lease * LEASES / 3
         self._streams = streams
         self._marked: dict[str, float] = {}
+        self._most_groups: dict[str, int] = {}
+        self._spares: set[str] = set()
+        """Marks that were refused: the next beat frees nothing, for others may not have been heard of either."""
         self._timer: asyncio.TimerHandle | None = None
 
     def mark(self, stream: str) -> None:
         """See to it that this client is known to live, before it makes a group in a stream."""
-        mark = keys.alive(stream, self._client)
-        if self._loop.time() < self._marked.get(mark, 0.0):
-            return
-        self._beat(mark, [stream])
         if self._timer is None:
             self._timer = self._loop.call_later(self._every, self._beat_all)
+        mark = keys.alive(stream, self._client)
+        if self._loop.time() >= self._marked.get(mark, 0.0):
+            self._beat(mark, [stream])
 
     def doubt(self, streams: Iterable[str]) -> None:
         """The broker may have forgotten of it: to be told again before groups are made anew."""
@@ -83,11 +91,21 @@ class Heartbeat:
 
     def _beat(self, mark: str, streams: Collection[str]) -> None:
         self._marked[mark] = self._loop.time() + self._every
-        command = ("EVAL", script("heartbeat")[0], 1 + len(streams), mark, *streams, self._client, self._lives_ms)
-        self._commands.write(pack(command), self._beaten)
+        # By chance, so that in each period some look, of however many.
+        looks = random.random() * self._most_groups.get(mark, 0) < _GROUPS  # noqa: S311 - nobody's secret
+        looked_at = streams if looks and mark not in self._spares else ()
+        command = ("EVAL", script("heartbeat")[0], 1 + len(looked_at), mark, *looked_at, self._client, self._lives_ms)
+        self._commands.write(pack(command), functools.partial(self._beaten, mark))
 
-    @staticmethod
-    def _beaten(reply: Any) -> None:
-        # A beat that was lost or refused is one of three.
-        if isinstance(reply, int) and reply:
-            logger.info("%d groups were freed that receivers of a dead process had left.", reply)
+    def _beaten(self, mark: str, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            # It is to be told again at the next occasion; this one was one of three.
+            self._marked.pop(mark, None)
+            self._spares.add(mark)
+            return
+        self._spares.discard(mark)
+        freed, most, looked_at = reply
+        if looked_at:  # others of its streams may have more
+            self._most_groups[mark] = max(most, self._most_groups.get(mark, 0) // 2)
+        if freed:
+            logger.info("%d groups were freed that receivers of a dead process had left.", freed)

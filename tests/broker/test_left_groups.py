@@ -14,7 +14,10 @@ import pytest
 import redis
 
 from flowchan import receive_input, send_input
-from flowchan.broker.heartbeat import LEASES
+from flowchan.broker.broker import broker_of_this_loop
+from flowchan.broker.heartbeat import LEASES, Heartbeat
+from flowchan.settings import current_settings
+from flowchan.wire import keys
 from tests.support.programs import running
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually_async
@@ -184,3 +187,86 @@ async def test_a_beat_is_one_command_a_partition_however_many_streams_are_read(
     for each in waiting:
         each.cancel()
     await asyncio.wait(waiting)
+
+
+async def test_a_heartbeat_that_is_refused_is_given_again_and_frees_nothing_at_first(
+    streams: Streams, client: redis.Redis, namespace: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    broker = broker_of_this_loop(current_settings())
+    stream = streams.key(RUN)
+    beats = Heartbeat(loop, broker.hub.commands, "flowchan-aaaaaaaaaaaa", 60, [stream])
+    # Given a server that takes no writes for a moment
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        beats.mark(stream)
+        await broker.hub.commands.call("PING")
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+    client.xgroup_create(stream, "flowchan-0123456789ab-0-0", mkstream=True)
+    client.pexpire(stream, 60_000)
+    # When it takes them again, then the client is known, and nobody was taken for dead who was refused as well
+    beats.mark(stream)
+    await broker.hub.commands.call("PING")
+    assert len(marks(client, namespace)) == 1
+    assert groups(streams)
+    # Until the beat after that
+    beats.doubt([stream])
+    beats.mark(stream)
+    await broker.hub.commands.call("PING")
+    assert not groups(streams)
+    beats.close()
+    await broker.hub.commands.call("PING")
+
+
+async def test_a_heartbeat_that_has_stopped_begins_again_while_the_mark_is_fresh(
+    streams: Streams, client: redis.Redis
+) -> None:
+    # Given a client that has read nothing for a moment, so that its beats have ended
+    loop, read, stream = asyncio.get_running_loop(), dict[str, None](), streams.key(RUN)
+    broker = broker_of_this_loop(current_settings())
+    beats = Heartbeat(loop, broker.hub.commands, "flowchan-aaaaaaaaaaaa", LEASE, read)
+    beats.mark(stream)
+    assert beats._timer is not None
+    beats._timer.cancel()
+    beats._beat_all()
+    mark = keys.alive(stream, "flowchan-aaaaaaaaaaaa")
+    # When it reads again at once, then it is known from now on, for longer than a mark lasts
+    read[stream] = None
+    beats.mark(stream)
+    for _ in range(3):
+        await a_beat(client, mark)
+    beats.close()
+    await broker.hub.commands.call("PING")
+
+
+async def test_what_a_beat_looks_at_is_bounded_however_many_read_the_same_stream(
+    streams: Streams, client: redis.Redis
+) -> None:
+    stream = streams.key(RUN)
+    client.xadd(stream, {"v": "1"})
+    client.pexpire(stream, 60_000)
+    clients = [f"flowchan-{number:012x}" for number in range(400)]
+    with client.pipeline(transaction=False) as pipe:
+        for each in clients:
+            pipe.set(keys.alive(stream, each), "", px=60_000)
+            pipe.xgroup_create(stream, f"{each}-0-0")
+            pipe.xgroup_create(stream, f"{each}-0-1")
+        pipe.execute()
+    loop = asyncio.get_running_loop()
+    broker = broker_of_this_loop(current_settings())
+    beats = Heartbeat(loop, broker.hub.commands, "flowchan-aaaaaaaaaaaa", 60, [stream])
+    client.config_resetstat()
+    beats.mark(stream)
+    await broker.hub.commands.call("PING")
+    about: Any = client.info("commandstats")
+    assert about["cmdstat_exists"]["calls"] == len(clients)  # each once, whatever it has
+    for _ in range(80):
+        beats._beat_all()
+        await broker.hub.commands.call("PING")
+    about = client.info("commandstats")
+    assert 0 < about["cmdstat_exists"]["calls"] // len(clients) - 1 < 40  # ten, as a rule
+    assert about["cmdstat_set"]["calls"] > 80
+    assert len(groups(streams)) == 800
+    beats.close()
+    await broker.hub.commands.call("PING")
