@@ -386,7 +386,8 @@ async def test_the_control_connection_may_be_cut_at_any_time(
     turn = [0]
 
     def decide(data: bytes) -> Fate:
-        if not any(word in data for word in (b"XGROUP", b"XRANGE", b"XINFO", b"UNBLOCK")):
+        # Scripts have these words in them, too: a send has one behind it, and is not meant.
+        if b"XADD" in data or not any(word in data for word in (b"XGROUP", b"XRANGE", b"XINFO", b"UNBLOCK")):
             return Fate.PASS
         turn[0] += 1
         return list(Fate)[1 + turn[0] % 4] if turn[0] % 2 == 0 else Fate.PASS
