@@ -19,7 +19,7 @@ from flowchan.input import InputReceiver, read_dead_letters
 from flowchan.settings import current_settings
 from flowchan.wire import keys
 from flowchan.wire.envelope import FOLLOWS
-from tests.support.groups import GROUP, idle, pending, receiver, send
+from tests.support.groups import GROUP, LEASE, idle, pending, receiver, send
 from tests.support.lost import P, Q, all_of, put
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
@@ -195,14 +195,35 @@ async def test_a_loss_that_was_fetched_by_one_who_is_gone_is_told_to_the_next(
     assert not [name for name in client.hkeys(heard) if b"-" in name]  # type: ignore[union-attr]
 
 
+async def fetched_for_nobody(mine: InputReceiver[Any]) -> None:
+    """Have it ask for a message, for one who goes away before the answer."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mine.next)
+        while not waiters(mine):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_loss_whose_waiter_was_cancelled_is_told_to_the_next(client: redis.Redis, stream: str) -> None:
-    async with receiver(timeout=20) as mine:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(mine.next)
-            await eventually_async(lambda: waiters(mine))
-            put(client, stream, 2)
-            tasks.cancel_scope.cancel()
+    async with receiver() as mine:
+        assert await all_of(mine) == []
+        put(client, stream, 2)
+        await fetched_for_nobody(mine)
         assert await loss(mine) == (1, 1)
+        assert await mine.next() == 2
+
+
+@pytest.mark.usefixtures("short_lease")
+async def test_a_loss_that_waited_for_too_long_is_told_when_it_is_fetched_again(
+    client: redis.Redis, stream: str, streams: Streams
+) -> None:
+    async with receiver() as mine:
+        assert await all_of(mine) == []
+        put(client, stream, 2)
+        await fetched_for_nobody(mine)
+        await eventually_async(lambda: idle(streams) > LEASE * 600, "the end of half a lease")
+        assert await loss(mine) == (1, 1)
+        await eventually_async(lambda: idle(streams) > LEASE * 600, "the end of half a lease")
         assert await mine.next() == 2
 
 
