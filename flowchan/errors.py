@@ -263,16 +263,18 @@ class BrokerUnavailable(BrokerError, ConnectionError):  # noqa: N818 - the contr
 class SendOutcomeUnknown(BrokerUnavailable):
     """The broker went away before it said whether a message is stored, and has not come back in time.
 
-    To send it again is safe with ``idempotency_key=error.message_id``, to the same run and channel, from any process: if
-    it is stored, nothing more is, and the metadata are those of what was.
+    To send it again is safe with ``idempotency_key=error.idempotency_key``, to the same run and channel, from any process:
+    if the channel holds it, nothing more is stored, and the metadata are those of what was.
 
     Attributes:
         message_id: the message's ID, which the entry bears if it was stored.
+        idempotency_key: the one that it was sent with, or else its ID.
     """
 
-    def __init__(self, message: str, *, message_id: str) -> None:
+    def __init__(self, message: str, *, message_id: str, idempotency_key: str | None = None) -> None:
         super().__init__(message)
         self.message_id = message_id
+        self.idempotency_key = idempotency_key or message_id
 
 
 class ServerNotFound(BrokerUnavailable):

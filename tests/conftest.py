@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from flowchan import bridge
-from flowchan.broker import broker
+from tests.support.bridge import end_of_bridge
 from tests.support.proxy import Proxy
 from tests.support.server import Server
 from tests.support.streams import Streams
@@ -123,10 +122,3 @@ def leaves_nothing_behind(namespace: str, _shared_client: redis.Redis) -> Iterat
 def connections(client: redis.Redis) -> list[dict[str, str]]:
     """The connections that flowchan has to a server."""
     return [each for each in client.client_list() if each["name"].startswith("flowchan")]
-
-
-def end_of_bridge() -> None:
-    """Close what synchronous calls have opened; they share one loop, which outlives a test."""
-    for loop, settings in list(broker._brokers):
-        if loop is bridge._loop:
-            bridge.call(broker.Broker.close, settings)

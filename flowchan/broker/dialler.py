@@ -25,6 +25,8 @@ from flowchan.wire import keys
 
 logger = logging.getLogger(__name__)
 
+_PAUSE = 1.0
+
 WATCHED_PATIENCE = 4.0
 """As ``REPLY_PATIENCE``, where sentinels may have chosen another server by then."""
 
@@ -32,8 +34,8 @@ WATCHED_PATIENCE = 4.0
 class Dialler:
     """Opens connections for one event loop, and knows whether the broker is there.
 
-    While it is not, one attempt a second (with jitter) stands for all who wait: a process with many
-    connections does not storm a server that comes back.
+    While it is not, one attempt stands for all who wait, and the next one begins a second to one and a half behind its
+    end: a process with many connections does not storm a server that comes back.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
@@ -74,7 +76,7 @@ class Dialler:
             self._waiting.append(ready)
             if not self._probing:
                 self._probing = True
-                self._loop.call_later(0.5 + random.random(), self._probe)  # noqa: S311 - jitter
+                self._loop.call_later(random.uniform(_PAUSE, 1.5 * _PAUSE), self._probe)  # noqa: S311 - jitter
 
     def way(self, stream: str) -> Opener:
         """What leads to the server that has a stream."""

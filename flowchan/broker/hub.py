@@ -122,7 +122,8 @@ class Hub:
                     listener.tap = None
             lane.leave(tap)
         was_known = self._heartbeat.close()
-        if (taps or was_known) and self._dialler.trouble is None:
+        swept = [lane.sweep() for lane in self._all_lanes()]
+        if (taps or was_known or any(swept)) and self._dialler.trouble is None:
             # Answered in order, so after the groups; where it is not, they fall to their time to live.
             with anyio.move_on_after(_FAREWELL), contextlib.suppress(Refusal, ConnectionLost, FlowchanError):
                 await self.commands.call("PING")

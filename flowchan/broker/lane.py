@@ -49,6 +49,9 @@ _IDLE = 10.0
 _WORTH_REPEATING = PASSING | GONE | {"BUSYGROUP", "ERR", "OOM"}
 """Refusals of a repair that the next one need not meet; ``ERR`` is that the stream is gone once more."""
 
+_NOT_NOW = PASSING | {"OOM"}
+"""Refusals of a write that is worth another try: memory is freed, too."""
+
 
 class Lane:
     """One XREADGROUP at a time over the streams of its taps, each through a group of the lane's own.
@@ -85,8 +88,12 @@ class Lane:
         self._repairing = False
         self._departed = False
         self._pause = 0.0
+        self._was_failing = False
         self._repaired_at = 0.0
         self._packed: bytes | None = None
+        self._litter: dict[tuple[str, str], None] = {}
+        """Groups that the server did not destroy when it was asked to, for it took no writes."""
+        self._sweep_at: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -95,10 +102,14 @@ class Lane:
         return f"{self._name}-{self._generation}"
 
     def join(self, tap: Tap) -> None:
-        """Read one more stream, from behind ``tap.cursor``."""
+        """Read one more stream, from behind ``tap.cursor``; if that is refused for a while, when it is not any more."""
         self.taps[tap.stream.encode()] = tap
+        self._join(tap)
 
+    def _join(self, tap: Tap) -> None:
         def created(reply: Any) -> None:
+            if not self._repairing:  # which makes another
+                tap.has_group = _may_be_made(reply)
             if self.taps.get(tap.stream.encode()) is not tap:
                 return
             if not isinstance(reply, Exception):
@@ -107,11 +118,24 @@ class Lane:
                 self._kick()
             elif isinstance(reply, ConnectionLost) or (isinstance(reply, Refusal) and reply.code == "BUSYGROUP"):
                 self._repair()
+            elif isinstance(reply, Refusal) and reply.code in _NOT_NOW:
+                # Not a repair: that would be one of the others, too, whose groups are there.
+                logger.warning("%s: %s; listening to one more stream soon.", self._dialler.name, reply.code)
+                self._loop.call_later(_LONGEST_PAUSE if reply.code == "OOM" else _PAUSE, self._join_again, tap)
             else:
                 self._give_up(tap, reply)
 
+        tap.has_group = True
         self._heartbeat.mark(tap.stream)
         self._commands.write(self._create(tap), created, ignore)
+
+    def _join_again(self, tap: Tap) -> None:
+        if self._closed or tap.ready or self.taps.get(tap.stream.encode()) is not tap:
+            return
+        if self._repairing:  # perhaps with this one, perhaps without
+            self._loop.call_later(_PAUSE, self._join_again, tap)
+        else:
+            self._join(tap)
 
     def leave(self, tap: Tap) -> None:
         """Stop reading a stream, and free what the broker holds for it."""
@@ -121,13 +145,26 @@ class Lane:
         del self.taps[key]
         self._packed = None
         self._departed = self._is_reading
-        self._destroy(tap.stream, self.group)
+        if tap.has_group:
+            self._destroy(tap.stream, self.group)
         if not self.taps:
             self._loop.call_later(_IDLE, self._close_if_idle)
+
+    def sweep(self) -> bool:
+        """Free what the broker was asked to free before, and did not; whether there was anything."""
+        if self._sweep_at is not None:
+            self._sweep_at.cancel()
+            self._sweep_at = None
+        litter, self._litter = self._litter, {}
+        for stream, group in litter:
+            self._destroy(stream, group)
+        return bool(litter)
 
     def close(self) -> None:
         """End the connection."""
         self._closed = True
+        if self._sweep_at is not None:
+            self._sweep_at.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -269,11 +306,17 @@ class Lane:
         return pack(create) + pack(("PEXPIRE", tap.stream, self._retention_ms, "NX"))
 
     def _destroy(self, stream: str, group: str) -> None:
-        """Free a group, however often the connection is lost meanwhile: a group outlives its reader."""
+        """Free a group, however often that is lost or refused meanwhile: a group outlives its reader."""
 
         def gone(reply: Any) -> None:
-            if isinstance(reply, ConnectionLost) and not self._closed:
+            if self._closed:
+                return
+            if isinstance(reply, ConnectionLost):
                 self._destroy(stream, group)
+            elif isinstance(reply, Refusal) and reply.code in PASSING:
+                self._litter[stream, group] = None
+                if self._sweep_at is None:
+                    self._sweep_at = self._loop.call_later(_LONGEST_PAUSE, self.sweep)
 
         self._commands.request(gone, "XGROUP", "DESTROY", stream, group)
 
@@ -302,7 +345,8 @@ class Lane:
         self._heartbeat.doubt(tap.stream for tap in taps)
         for tap in taps:
             tap.ready = False
-            self._destroy(tap.stream, old)
+            if tap.has_group:
+                self._destroy(tap.stream, old)
             self._renew(tap, functools.partial(finished, tap))
 
     def _renew(self, tap: Tap, finished: Callable[[Exception | None], None]) -> None:
@@ -313,6 +357,7 @@ class Lane:
                 refused.append(reply)
 
         def looked(reply: Any) -> None:
+            tap.has_group = not refused or _may_be_made(refused[0])
             noted(reply)
             if refused:
                 finished(refused[0])
@@ -328,6 +373,7 @@ class Lane:
         def set_back(reply: Any) -> None:
             finished(reply if isinstance(reply, Exception) else None)
 
+        tap.has_group = True
         self._heartbeat.mark(tap.stream)
         self._commands.write(self._create(tap), noted, ignore)
         self._commands.request(looked, "XINFO", "STREAM", tap.stream)
@@ -341,7 +387,8 @@ class Lane:
         # A pause that grows where repairs do not help, so that nothing spins; none after a good read.
         if not failed and self._loop.time() - self._repaired_at > _HELPED:
             self._pause = 0.0
-        pause = max(self._pause, _PAUSE) if failed else self._pause
+        pause = max(self._pause, _PAUSE) if failed else 0.0 if self._was_failing else self._pause
+        self._was_failing = failed
         self._pause = min(max(_PAUSE, self._pause * 2), _LONGEST_PAUSE)
         if pause:
             self._loop.call_later(pause, self._after_repair, failed)
@@ -356,6 +403,10 @@ class Lane:
             self._repair()
         else:
             self._read()
+
+
+def _may_be_made(reply: Any) -> bool:
+    return not isinstance(reply, Refusal) or reply.code == "BUSYGROUP"
 
 
 def _where(stream: str) -> str:

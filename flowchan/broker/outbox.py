@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowchan.broker.adding import adding, numbered_anew
-from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal
+from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, ignore
 from flowchan.broker.destination import Destination, Terms, new_producer, number_of
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
@@ -54,8 +54,9 @@ class Outbox:
         self._max_bytes, self._max_pending = self._settings.max_message_bytes, self._settings.max_pending
         self._terms = Terms.of(self._settings)
         self._keyring = Keyring.of(self._settings.signing_pairs)
-        self._is_plain = self._keyring is None and self._settings.max_channel_length is None
-        self._expire_every = min(_EXPIRE_EVERY, self._settings.retention / 100)
+        self._is_capped = self._settings.max_channel_length is not None
+        self._is_plain = self._keyring is None and not self._is_capped
+        self._expire_every = min(_EXPIRE_EVERY, self._settings.retention_after_end_ms / 100_000)
         self._connection: Connection | None = None
         self._opening = False
         self._pending: deque[Sent] = deque()
@@ -113,7 +114,7 @@ class Outbox:
                 destination.sequence -= 1  # a number that no message bears would be one that is lost
             raise
         self._counter += 1
-        sent = Sent(self, self._counter, destination, message_id, packed)
+        sent = Sent(self, self._counter, destination, message_id, packed, once)
         self._pending.append(sent)
         if self._connection is not None:
             self._write(sent)
@@ -207,16 +208,22 @@ class Outbox:
         connection = self._connection
         assert connection is not None  # noqa: S101 - narrows the type; callers have looked
         destination, now = sent.destination, self.loop.time()
-        if now < destination.expires_at:
+        if self._is_capped:
             sent.written_with(expiring=False)
             connection.write(sent.packed, sent)
-            self._to_keep[destination] = None
-            if self._keeping is None:
-                self._keeping = self.loop.call_later(self._expire_every, self._keep)
+        elif now < destination.expires_at:
+            sent.written_with(expiring=False)
+            connection.write(sent.packed, sent)
+            self._keep_later(destination)
         else:
             destination.expires_at = now + self._expire_every
             sent.written_with(expiring=True)
             connection.write(sent.packed + destination.expire, sent, sent)
+
+    def _keep_later(self, destination: Destination) -> None:
+        self._to_keep[destination] = None
+        if self._keeping is None:
+            self._keeping = self.loop.call_later(self._expire_every, self._keep)
 
     def _keep(self) -> None:
         """Have the streams that were spoken to meanwhile kept for another retention time."""
@@ -234,6 +241,8 @@ class Outbox:
     def succeeded(self, sent: Sent) -> None:
         """It is stored."""
         self._forget(sent)
+        if self._is_capped:
+            self._keep_later(sent.destination)  # not with the send: one that is refused is to keep no full channel
         sent.end()
 
     def expired(self, sent: Sent, reply: Any) -> None:
@@ -245,7 +254,7 @@ class Outbox:
     def _kept(self, destination: Destination, reply: Any) -> None:
         if isinstance(reply, Refusal) and self._connection is not None:
             # No scripts for this user, or not now: a slot that is on its way has the channel, and not yet its run.
-            self._connection.write(destination.expire_plainly, self._kept_plainly, _ignore)
+            self._connection.write(destination.expire_plainly, self._kept_plainly, ignore)
 
     def _kept_plainly(self, reply: Any) -> None:
         if isinstance(reply, Refusal) and not self._expire_refused:
@@ -329,12 +338,28 @@ class Outbox:
     def _begin(self, connection: Connection) -> None:
         self._connection = connection
         self._written_by = connection.identity
+        self._number_anew()
         for sent in tuple(self._pending):
-            if not (sent.message_id.startswith(sent.destination.producer) or sent.is_repeatable):
-                message_id = sent.message_id = sent.destination.next_id()
-                headers = sent.destination.headers(message_id)
-                sent.packed = numbered_anew(sent.packed, message_id, headers, self._keyring)
             self._write(sent)
+
+    def _number_anew(self) -> None:
+        # None of these has been written, or none of them was stored. Where one is of a former producer, those that were
+        # sent since are behind it and have lower numbers of the present one: all of them get new ones.
+        numbered = [sent for sent in self._pending if sent.marker is None]
+        olds = {sent.destination for sent in numbered if not sent.message_id.startswith(sent.destination.producer)}
+        if not olds:
+            return
+        renumbered = [sent for sent in numbered if sent.destination in olds]
+        for sent in renumbered:
+            if sent.destination in olds and sent.message_id.startswith(sent.destination.producer):
+                olds.discard(sent.destination)  # the first of them says how many of that producer have been stored
+                sent.destination.begin_anew(sent.message_id)
+        for destination in olds:
+            destination.begin_anew(destination.next_id())
+        for sent in renumbered:
+            sent.message_id = sent.destination.next_id()
+            headers = sent.destination.headers(sent.message_id)
+            sent.packed = numbered_anew(sent.packed, sent.message_id, headers, self._keyring)
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
@@ -365,8 +390,7 @@ class Outbox:
             if sent.refusal is not None and not sent.written:
                 self._fail(sent, translated(sent.refusal, self._dialler.name, sent.where))
             elif sent.written:
-                text = f"It is not known whether a message was stored ({sent.where}), nor will it be sent again: {why}"
-                self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
+                self._fail(sent, _unknown(sent, f"{why} It is not sent again by itself."))
             else:
                 self._fail(sent, BrokerUnavailable(f"A message was not stored ({sent.where}): {why}"))
         self._set_deadlines()
@@ -392,9 +416,7 @@ class Outbox:
                 self._rest()
             else:
                 for sent in self._doubtful():
-                    why = translated(refusal, self._dialler.name, sent.where)
-                    text = f"It is not known whether a message was stored ({sent.where}): {why}"
-                    self._fail(sent, SendOutcomeUnknown(text, message_id=sent.message_id))
+                    self._fail(sent, _unknown(sent, str(translated(refusal, self._dialler.name, sent.where))))
                 self._open()
         except asyncio.CancelledError:
             # The end of the loop cancels every task, and only then waits until all has been stored.
@@ -410,7 +432,7 @@ class Outbox:
             self._settled(connection, stored)
 
     def _doubtful(self) -> list[Sent]:
-        return [sent for sent in self._pending if sent.written and not (sent.entry is None and sent.is_repeatable)]
+        return [sent for sent in self._pending if sent.written and not (sent.entry is None and sent.marker is not None)]
 
     def _settled(self, connection: Connection, stored: Mapping[str, bytes]) -> None:
         for sent in list(self._pending):
@@ -425,5 +447,6 @@ class Outbox:
             self._open()
 
 
-def _ignore(_: Any) -> None:
-    return None
+def _unknown(sent: Sent, why: str) -> SendOutcomeUnknown:
+    text = f"It is not known whether a message was stored ({sent.where}): {why}"
+    return SendOutcomeUnknown(text, message_id=sent.message_id, idempotency_key=sent.idempotency_key)

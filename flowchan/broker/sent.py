@@ -34,6 +34,7 @@ class Sent:
         "error",
         "is_over",
         "is_unwatched",
+        "marker",
         "message_id",
         "number",
         "packed",
@@ -41,11 +42,21 @@ class Sent:
         "written",
     )  # fmt: skip
 
-    def __init__(self, outbox: Outbox, number: int, destination: Destination, message_id: str, packed: bytes) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        number: int,
+        destination: Destination,
+        message_id: str,
+        packed: bytes,
+        marker: str | None,
+    ) -> None:
         self.number = number
         self.destination = destination
         self.message_id = message_id
         self.packed = packed
+        self.marker = marker
+        """What is there when it was stored, if it was sent with an idempotency key: then it can be sent again unseen."""
         self.written = False
         """Whether it may be stored: it was given to a connection, and not refused."""
         self.refusal: Refusal | None = None
@@ -68,9 +79,9 @@ class Sent:
         return self.destination.stream
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether it can be sent again without a look: it runs a script, which finds out whether it was stored."""
-        return self.packed.split(b"\r\n", 3)[2] == b"EVAL"
+    def idempotency_key(self) -> str:
+        """The key with which it may be sent again: its own, or its ID."""
+        return self.message_id if self.marker is None else keys.idempotency_key_of(self.stream, self.marker)
 
     @property
     def where(self) -> str:

@@ -32,7 +32,7 @@ class Listener(Protocol):
 class Tap:
     """A stream that a lane reads, and who in this process listens to it."""
 
-    __slots__ = ("_cursor", "_handed", "listeners", "poll_interval", "ready", "stream")
+    __slots__ = ("_cursor", "_handed", "has_group", "listeners", "poll_interval", "ready", "stream")
 
     def __init__(self, stream: str, cursor: EntryId) -> None:
         self.stream = stream
@@ -40,6 +40,8 @@ class Tap:
         self._handed = b""
         self.listeners: list[Listener] = []
         self.ready = False
+        self.has_group = False
+        """Whether the server may have a group of the lane's name for it."""
         self.poll_interval = LONGEST_BLOCK
 
     @property

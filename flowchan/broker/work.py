@@ -274,6 +274,9 @@ class Work:
         for _ in range(len(self._streams)):
             stream = self._streams[0]
             self._streams.rotate(-1)
+            # Its lease begins when the server hands it out, which may be long before a process that was held up reads
+            # the answer; then it is another's by now.
+            asked = self.loop.time()
             try:
                 claim = await self._claims.claim(
                     stream, self.group, self.consumer, look, self._held[stream], self._most
@@ -295,7 +298,7 @@ class Work:
                 entry = Entry(stream, claim.entry, claim.fields, claim.deliveries)
                 self._held[stream].add(entry.id)
                 self._fetched_only.add((stream, entry.id))
-                until = self.loop.time() + self._lease / 2
+                until = asked + self._lease / 2
                 if claim.missing is not None:
                     self._missing[(stream, entry.id)] = Missing(*claim.missing, until)
                 self._ready.append((entry, until))

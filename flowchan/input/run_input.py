@@ -55,8 +55,8 @@ def send_input(
         sender: who sends; by default ``flowchan.flow-run.<id>`` of the current run, if there is one.
         key_prefix: the channel; by default ``<class name lower>-auto``.
         idempotency_key: a second send to this channel with the same key stores nothing, from whatever
-            process it comes, and returns the first one's metadata. The ``message_id`` of a ``SendOutcomeUnknown`` is one:
-            it stands for that send.
+            process it comes, and returns the first one's metadata. ``SendOutcomeUnknown``
+            has one that stands for that send; what looks like a message ID is taken for one.
 
     Returns:
         The metadata of what was stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -14,6 +15,7 @@ from flowchan.wire.keys import EntryId
 
 _PRODUCERS = 1024
 _UNREAD = 1024
+_LOOKED_AT = 64
 _PRODUCER = 16  # digits of a message ID before the dash
 _message_id = re.compile(r"([0-9a-f]{16})-([0-9a-f]{1,15})").fullmatch
 
@@ -73,8 +75,13 @@ class Sequences:
             del unread[0]
 
     def _make_room(self) -> None:
-        if len(self._seen) >= _PRODUCERS:
-            del self._seen[next(iter(self._seen))]
+        seen = self._seen
+        if len(seen) >= _PRODUCERS:
+            # One with a single message, if there is one among the oldest: a send with an idempotency key is all that its
+            # producer ever sends.
+            oldest = next(iter(seen))
+            single = (each for each in itertools.islice(seen, _LOOKED_AT) if seen[each][0] == 1)
+            del seen[next(single, oldest)]
             self._knows_all = False
 
     def _look(self, producer: str, to: int, entry: Entry, envelope: Envelope) -> None:

@@ -241,8 +241,13 @@ def once(namespace: str, run: str, channel: str, idempotency_key: str) -> str:
 
 def message_id_of(stream_key: str, marker: str) -> str | None:
     """The message ID that is the idempotency key of a marker; None where that is no message ID."""
-    found = _MESSAGE_ID.fullmatch(marker, len(stream_key) + len(":@once:"))
+    found = _MESSAGE_ID.fullmatch(idempotency_key_of(stream_key, marker))
     return found[0] if found else None
+
+
+def idempotency_key_of(stream_key: str, marker: str) -> str:
+    """The idempotency key whose marker this is."""
+    return marker[len(stream_key) + len(":@once:") :]
 
 
 def dead_letters(namespace: str, run: str, channel: str, group: str) -> str:

@@ -20,10 +20,12 @@ from flowchan.errors import BrokerUnavailable, MessagesLost, SendOutcomeUnknown
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
 
 MakeProxy = Callable[[Path], Proxy]
+MakeServer = Callable[..., Server]
 
 SECRET = "a:c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtdG8tc2lnbg=="
 
@@ -94,9 +96,9 @@ async def test_sent_again_by_its_id_it_is_there_once(
     assert was_stored == (fate is Fate.LOSE_REPLY)
     come_back(proxy)
     # When it is sent again, and again, with another message in between
-    key = await send_when_it_is_back(1, raised.value.message_id)
+    key = await send_when_it_is_back(1, raised.value.idempotency_key)
     await send(2)
-    assert await send(1, raised.value.message_id) == key
+    assert await send(1, raised.value.idempotency_key) == key
     # Then it is there once, under the ID that it had, and nothing is missing
     assert streams.values("r") == [0, 1, 2]
     assert ids(streams)[1] == raised.value.message_id
@@ -182,9 +184,9 @@ async def test_a_look_ends_at_an_older_message_of_the_same_sender(streams: Strea
     (_, message_id) = ids_of_ours(streams)
     producer = message_id.partition("-")[0]
     before = client.info("commandstats")["cmdstat_xrevrange"]["calls"] if "cmdstat_xrevrange" in stats(client) else 0
-    await send(9, f"{producer}-a")
+    await send(9, f"{producer}-3")
     assert stats(client)["cmdstat_xrevrange"]["calls"] - before == 1
-    assert ids_of_ours(streams)[-1] == f"{producer}-a"
+    assert ids_of_ours(streams)[-1] == f"{producer}-3"
 
 
 def stats(client: redis.Redis) -> Any:
@@ -231,7 +233,97 @@ async def test_a_key_that_only_resembles_a_message_id_is_any_key(streams: Stream
     assert await everything() == [0] * len(resembling)
 
 
+async def test_a_key_that_happens_to_look_like_a_message_id_makes_nobody_miss_anything() -> None:
+    for number in (5, 9, 10, 2):
+        await send(number, f"00f067aa0ba902b7-{number}")
+        await send(number, f"00f067aa0ba902b7-{number}")
+    assert await everything() == [5, 9, 10, 2]
+
+
+async def test_what_had_a_key_of_its_own_is_sent_again_with_that(proxy: Proxy, streams: Streams) -> None:
+    await send(0)
+    vanish(proxy, Fate.LOSE_REQUEST)
+    with pytest.raises(SendOutcomeUnknown) as raised:
+        await send(1, "mine")
+    come_back(proxy)
+    await send_when_it_is_back(1, "mine")
+    await send(1, raised.value.idempotency_key)
+    assert streams.values("r") == [0, 1]
+
+
 # --- after a loss -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"FLOWCHAN_SIGNING_KEYS": SECRET}, {"FLOWCHAN_MAX_CHANNEL_LENGTH": "1000"}], ids=str
+)
+async def test_what_is_sent_between_a_refusal_and_its_end_is_nobodys_copy(
+    how: dict[str, str], make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in how.items():
+        monkeypatch.setenv(name, value)
+    server = make_server()
+    monkeypatch.setenv("FLOWCHAN_URL", server.url)
+    with server.client() as client:
+        await send(0)
+        # Given sends that are refused, and others that are made while that is so
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        sends = [send_input(value, "r", key_prefix=CHANNEL) for value in (1, 2)]
+        await eventually_async(lambda: sends[0]._sent.refusal is not None, "the refusal")
+        sends += [
+            send_input(value, "r", key_prefix=CHANNEL, idempotency_key=key)
+            for value, key in ((3, None), (4, "k"), (5, None))
+        ]
+        # When they are stored
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        for each in sends:
+            await each
+        await send(6)
+    # Then nobody misses any, or is told so
+    assert await everything() == list(range(7))
+
+
+async def test_what_is_sent_while_others_are_given_up_is_nobodys_copy(
+    proxy: Proxy, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_SEND_TIMEOUT", "2")
+    await send(0)
+    # Given a broker that is away for longer than a send may take, and somebody who sends all the time
+    proxy.cut()
+    proxy.accepts = False
+    outcomes: list[tuple[int, Any]] = []
+    value = 0
+    with anyio.fail_after(20):
+        while sum(sending._sent.is_over for _, sending in outcomes) < 5:
+            value += 1
+            outcomes.append((value, send_input(value, "r", key_prefix=CHANNEL)))
+            await anyio.sleep(0.05)
+    # When it is back
+    come_back(proxy)
+    stored = [0]
+    for number, sending in outcomes:
+        with contextlib.suppress(BrokerUnavailable):
+            await sending
+            stored.append(number)
+    await send_when_it_is_back(-1)
+    stored.append(-1)
+    assert len(stored) > 10
+    # Then each that is stored is had, in the order in which they were sent
+    assert await everything() == streams.values("r") == stored
+
+
+@pytest.mark.parametrize("fate", [Fate.LOSE_REPLY, Fate.LOSE_REQUEST], ids=["stored", "not stored"])
+async def test_a_doubtful_send_to_a_channel_with_a_limit_is_stored_once(
+    fate: Fate, shared_server: Server, make_proxy: MakeProxy, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWCHAN_MAX_CHANNEL_LENGTH", "3")
+    proxy = make_proxy(shared_server.socket)
+    await send(0)
+    once = iter([fate])
+    proxy.fate = lambda data: next(once, Fate.PASS) if b"XADD" in data else Fate.PASS
+    await send(1)
+    await send(2)
+    assert await everything() == streams.values("r") == [0, 1, 2]
 
 
 async def test_what_follows_an_unknown_outcome_leaves_no_gap_whatever_became_of_it(

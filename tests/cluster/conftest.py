@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import end_of_bridge
+from tests.support.bridge import end_of_bridge
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 

@@ -97,6 +97,30 @@ async def test_a_message_for_a_slot_that_is_on_its_way_is_stored_where_its_strea
     assert cluster.primary(stream) is target
 
 
+@pytest.mark.parametrize("stream_is_there", [False, True])
+async def test_nothing_overtakes_a_send_with_a_key_whose_slot_is_on_its_way(
+    cluster: Cluster, namespace: str, *, stream_is_there: bool
+) -> None:
+    stream = keys.stream(namespace, "run", CHANNEL)
+    await send_input(0, "run")
+    source = cluster.primary(stream)
+    target = other(cluster, source)
+
+    with cluster.moving(keys.slot(stream), target):
+        if stream_is_there:
+            source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+        sends = [
+            send_input(number, "run", idempotency_key=f"k{number}" if number == 2 else None) for number in (1, 2, 3)
+        ]
+        await sends[0]
+        if not stream_is_there:
+            source.ask("MIGRATE", "127.0.0.1", target.port, stream, 0, 5000)
+    for send in sends:
+        await send
+
+    assert stored(cluster.primary(stream), stream) == [0, 1, 2, 3]
+
+
 async def test_what_is_about_two_keys_is_refused_when_their_slot_is_on_its_way_for_too_long_and_the_rest_goes_on(
     cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

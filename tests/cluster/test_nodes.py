@@ -15,7 +15,7 @@ from flowchan.channels import Channels
 from flowchan.errors import BrokerUnavailable, InvalidSettingError
 from flowchan.wire import keys
 from tests.cli.program import FLOWCHAN, run
-from tests.conftest import end_of_bridge
+from tests.support.bridge import end_of_bridge
 from tests.support.cluster import Cluster
 from tests.support.conversation import converse
 from tests.support.ports import free_ports

@@ -16,7 +16,7 @@ from flowchan import Channels, RunInput, receive_input, send_input, sync
 from flowchan.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from flowchan.input import AutomaticRunInput, DeadLetter, read_dead_letters
 from tests.support.groups import GROUP, LEASE, RUN, all_of, idle, pending, receiver, send
-from tests.support.proxy import Fate, Proxy
+from tests.support.proxy import Fate, Proxy, losing
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import PATIENCE, eventually_async
@@ -334,16 +334,7 @@ async def test_each_becomes_one_dead_letter_where_replies_are_lost(
     values = [number if number % 3 else f"no number {number}" for number in range(90)]
     async with receiver(timeout=20, on_invalid="dead-letter") as mine:
         send(*values)
-        requests = 0
-
-        def fate(request: bytes) -> Fate:
-            nonlocal requests
-            if b"EVALSHA" not in request and b"XACK" not in request:
-                return Fate.PASS
-            requests += 1
-            return {1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}.get(requests % 5, Fate.PASS)
-
-        proxy.fate = fate
+        proxy.fate = losing(b"EVALSHA", b"XACK", fates={1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}, of=5)
         got = {await mine.next() for _ in range(60)}
         proxy.fate = lambda _: Fate.PASS
 

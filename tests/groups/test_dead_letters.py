@@ -22,7 +22,7 @@ from flowchan.settings import current_settings
 from flowchan.wire import keys
 from tests.support import programs
 from tests.support.groups import GROUP, LEASE, RUN, all_of, pending, receiver, send
-from tests.support.proxy import Fate, Proxy
+from tests.support.proxy import Fate, Proxy, losing
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import PATIENCE, eventually_async
@@ -175,16 +175,7 @@ async def test_it_is_sent_once_where_replies_are_lost(server: Server, make_proxy
     proxy = make_proxy(server.socket)
     await one_letter()
     letters = [await one_letter() for _ in range(20)]
-    fates = 0
-
-    def fate(request: bytes) -> Fate:
-        nonlocal fates
-        if b"EVALSHA" not in request and b"XDEL" not in request:
-            return Fate.PASS
-        fates += 1
-        return {1: Fate.LOSE_REPLY, 2: Fate.LOSE_REQUEST}.get(fates % 4, Fate.PASS)
-
-    proxy.fate = fate
+    proxy.fate = losing(b"EVALSHA", b"XDEL", fates={1: Fate.LOSE_REPLY, 2: Fate.LOSE_REQUEST}, of=4)
     for letter in letters[:10]:
         await letter.resend()
     for letter in letters[10:]:

@@ -13,10 +13,11 @@ import anyio
 import pytest
 
 from flowchan import open_run, receive_input, send_input, sync
+from flowchan.channels import Channels
 from flowchan.errors import InvalidKeyError
 from tests.support import programs
-from tests.support.groups import LEASE, all_of, consumers, idle, pending, receiver, send
-from tests.support.proxy import Fate, Proxy
+from tests.support.groups import GROUP, LEASE, RUN, all_of, consumers, idle, pending, receiver, send
+from tests.support.proxy import Fate, Proxy, losing
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually, eventually_async
@@ -307,20 +308,46 @@ def test_sync_code_acknowledges(streams: Streams) -> None:
 
 
 @pytest.mark.usefixtures("short_lease")
+async def test_who_hears_of_its_message_when_its_lease_is_over_leaves_it_to_whom_it_was_given(
+    server: Server, make_proxy: Callable[[Path], Proxy], namespace: str
+) -> None:
+    # Given a receiver that has asked, and does not hear the answer
+    send(0)
+    proxy = make_proxy(server.socket)
+    held_up = receiver(timeout=4 * LEASE)
+    assert await held_up.next() == 0
+    await held_up.ack()
+    send(1)
+
+    def fate(request: bytes) -> Fate:
+        if b"EVALSHA" in request:
+            proxy.hold_replies()
+        return Fate.PASS
+
+    proxy.fate = fate
+    asking = asyncio.ensure_future(held_up.next())
+    # When another one is given the message meanwhile
+    async with Channels(url=server.url).receive_input(
+        int, group=GROUP, flow_run_id=RUN, key_prefix=CHANNEL, timeout=20, with_metadata=True
+    ) as other:
+        with server.client() as client:
+            await eventually_async(lambda: pending(Streams(client, namespace)) == 1, "its message")
+        message = await other.next()
+        assert (message.value, message.metadata.delivery_count) == (1, 2)
+        proxy.fate = lambda _: Fate.PASS
+        proxy.release_replies()
+        # Then the first one is not
+        with pytest.raises(TimeoutError):
+            await asking
+        held_up.close()
+
+
+@pytest.mark.usefixtures("short_lease")
 async def test_nothing_is_lost_where_replies_are(server: Server, make_proxy: Callable[[Path], Proxy]) -> None:
     proxy = make_proxy(server.socket)
     async with receiver(timeout=20) as mine:
         send(*range(60))
-        requests = 0
-
-        def fate(request: bytes) -> Fate:
-            nonlocal requests
-            if b"EVALSHA" not in request and b"XACK" not in request:
-                return Fate.PASS
-            requests += 1
-            return {1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}.get(requests % 4, Fate.PASS)
-
-        proxy.fate = fate
+        proxy.fate = losing(b"EVALSHA", b"XACK", fates={1: Fate.LOSE_REPLY, 3: Fate.LOSE_REQUEST}, of=4)
         got = [await mine.next() for _ in range(60)]
         proxy.fate = lambda _: Fate.PASS
 

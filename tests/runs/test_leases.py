@@ -16,8 +16,8 @@ from flowchan import flow, get_client
 from flowchan.errors import IllegalTransition, NotPausedError
 from flowchan.flow_runs import cancel_flow_run, resume_flow_run, wait_for_flow_run
 from flowchan.wire import keys
-from tests.conftest import end_of_bridge
 from tests.support import programs
+from tests.support.bridge import end_of_bridge
 from tests.support.runs import seen, seen_sync, started, state_of_sync
 from tests.support.server import Server
 from tests.support.waiting import eventually

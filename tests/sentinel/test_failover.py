@@ -9,8 +9,8 @@ import anyio.to_thread
 import pytest
 
 from flowchan import Channels, receive_input, resume_flow_run, send_input
-from tests.conftest import end_of_bridge
 from tests.support import programs
+from tests.support.bridge import end_of_bridge
 from tests.support.numbers import numbers_flow
 from tests.support.runs import seen_sync, state_of_sync
 from tests.support.sentinels import Sentinels

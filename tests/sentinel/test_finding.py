@@ -10,7 +10,7 @@ import pytest
 from flowchan.channels import Channels
 from flowchan.errors import BrokerRefused, BrokerUnavailable
 from tests.cli.program import FLOWCHAN, run
-from tests.conftest import end_of_bridge
+from tests.support.bridge import end_of_bridge
 from tests.support.ports import free_ports
 from tests.support.sentinels import SERVICE, Sentinels
 

@@ -34,7 +34,10 @@ async def all_of(mine: InputReceiver[Any]) -> list[Any]:
 
 def pending(streams: Streams, group: str = GROUP) -> int:
     """How many messages were handed out and not acknowledged."""
-    found: Any = streams.client.xpending(streams.key(RUN), group)
+    try:
+        found: Any = streams.client.xpending(streams.key(RUN), group)
+    except redis.ResponseError:  # there is no such group yet
+        return 0
     return int(found["pending"])
 
 

@@ -7,7 +7,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from flowchan.broker.cluster.packed import ASKING, split
+from flowchan.broker.cluster.packed import ASKING, is_script, split
 from flowchan.broker.connection import Connection, ConnectionLost, Handler, Refusal, ignore
 from flowchan.broker.refusals import PASSING
 from flowchan.errors import FlowchanError
@@ -22,7 +22,8 @@ class Branch(Connection):
 
     It is lost with the shared connection, and also when the slot is elsewhere. What was given to it and not
     answered by then may have been done. A key that has gone to another node before its slot is followed
-    there: such a node answers ``ASK`` until all of the slot has moved.
+    there: such a node answers ``ASK`` until all of the slot has moved. A script is about two keys, which may be
+    with two nodes then: it is refused, where the commands behind it would not be. So these wait for its answer.
     """
 
     def __init__(self, cluster: Cluster, node: Node, trunk: Connection) -> None:  # pyright: ignore[reportMissingSuperCall]
@@ -37,6 +38,8 @@ class Branch(Connection):
         self._is_open = True
         self._given: deque[tuple[bytes, int, int, Handler]] = deque()
         self._redirected: deque[Handler] = deque()
+        self._has_script = False
+        self._held: deque[tuple[bytes, tuple[Handler, ...]]] = deque()
 
     @property
     def is_open(self) -> bool:
@@ -49,12 +52,27 @@ class Branch(Connection):
             lost = ConnectionLost("The connection is closed.")
             for handler in handlers:
                 self._loop.call_soon(handler, lost)
-            return
+        elif self._has_script:
+            self._held.append((packed, handlers))
+        else:
+            self._give(packed, handlers)
+
+    def _give(self, packed: bytes, handlers: tuple[Handler, ...]) -> None:
+        if is_script(packed):
+            self._has_script = True
+            handlers = (functools.partial(self._script_answered, handlers[0]), *handlers[1:])
         count = len(handlers)
         answered = self._answered
         for index, handler in enumerate(handlers):
             self._given.append((packed, index, count, handler))
         self._trunk.write(packed, *[answered] * count)
+
+    def _script_answered(self, handler: Handler, reply: Any) -> None:
+        self._has_script = False
+        handler(reply)
+        # Whoever drops this connection because of the answer sends what is held elsewhere, behind what was refused.
+        while self._held and self._is_open and not self._has_script and self.lost is not None:
+            self._give(*self._held.popleft())
 
     def poll(self) -> None:
         """Handle what has arrived by now."""
@@ -118,5 +136,8 @@ class Branch(Connection):
             self._redirected.popleft()(lost)
         while self._given:
             self._given.popleft()[3](lost)
+        while self._held:
+            for held in self._held.popleft()[1]:
+                held(lost)
         if tell is not None:
             tell(lost)

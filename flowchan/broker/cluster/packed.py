@@ -9,6 +9,8 @@ ASKING = pack(("ASKING",))
 """Before a command for a key whose slot is still on its way."""
 
 PING = pack(("PING",))
+_SCRIPT = b"\r\n$4\r\nEVAL\r\n$"
+_ONE_KEY = b"$1\r\n1\r\n"
 
 
 def split(packed: bytes, count: int) -> list[bytes]:
@@ -25,6 +27,16 @@ def split(packed: bytes, count: int) -> list[bytes]:
         commands.append(packed[start:end])
         start = end
     return commands
+
+
+def is_script(packed: bytes) -> bool:
+    """Whether the first of packed commands is a script about several keys."""
+    at = packed.find(_SCRIPT, 0, 24)
+    if at < 0:
+        return False
+    start = at + len(_SCRIPT)
+    end = packed.index(b"\r\n", start)
+    return not packed.startswith(_ONE_KEY, end + 2 + int(packed[start:end]) + 2)
 
 
 def slot_of(packed: bytes, marker: bytes) -> int | None:

@@ -1,4 +1,6 @@
--- Keeps the runs that somebody executes from being overdue.
+#!lua flags=allow-oom
+-- Keeps the runs that somebody executes from being overdue. It takes no more memory, so it may be done where there is
+-- none: or a server that is full for longer than a lease would have all of them crash.
 -- KEYS: what is due in the partition; then, for each run, its record, its states, its inputs.
 -- ARGV: the holder; milliseconds that the lease is for; milliseconds that records are kept; the runs.
 -- Returns for each run the type of its state; an empty string where it is lost: another has it, or nobody.

@@ -1,5 +1,6 @@
 -- Stores a message under the ID that it was sent with before, unless it was stored then.
--- Where a later message of its producer is stored, receivers would take it for a copy: then it is stored under another ID.
+-- Then it is behind the one before it of its producer, with its own ID; or elsewhere, and under another ID: behind a
+-- later one receivers would take it for a copy, and behind a gap they would be told of a loss.
 -- KEYS: the stream; the marker of the ID.
 -- ARGV: milliseconds to keep the marker; the other ID, whose number is 1; the signature with that, or nothing;
 --       v, 1, id, the ID, field, value, …
@@ -9,10 +10,10 @@ if before then
     return before
 end
 local fields = {unpack(ARGV, 4)}
-local id, is_behind = fields[4], false
+local id, is_late = fields[4], false
 local producer, number = string.sub(id, 1, 17), tonumber(string.sub(id, 18), 16)
 
--- From the end backwards, up to an older one of the same producer.
+-- From the end backwards, up to an older one of the same producer. And whether it would stand behind the one before it.
 local function stored()
     local last, count = '+', 32
     while true do
@@ -32,21 +33,21 @@ local function stored()
                 end
                 local its_number = tonumber(string.sub(its_id, 18), 16) or number
                 if its_number < number then
-                    return false
+                    return false, not is_late and its_number == number - 1
                 end
-                is_behind = is_behind or its_number > number
+                is_late = is_late or its_number > number
             end
         end
         if #page < count then
-            return false
+            return false, not is_late and number == 1
         end
         last = '(' .. page[count][1]
     end
 end
 
-local entry = stored()
+local entry, fits = stored()
 if not entry then
-    local others = is_behind and {id = ARGV[2], seq = '1', sig = ARGV[3]} or {}
+    local others = fits and {} or {id = ARGV[2], seq = '1', sig = ARGV[3]}
     for i = 1, #fields, 2 do
         fields[i + 1] = others[fields[i]] or fields[i + 1]
     end

@@ -3,7 +3,7 @@
 -- What counts is what waits: where groups work on the channel, what the one that is furthest behind has not
 -- acknowledged; where there is none, every entry, for nobody says what is done with.
 -- KEYS: the stream; the marker of the idempotency key, if there is one.
--- ARGV: three numbers with blanks between them: how many may wait, milliseconds to keep the marker, milliseconds for
+-- ARGV: three numbers with blanks between them: how many may wait, milliseconds to keep a new channel and the marker, for
 --       which senders may look for what they have sent; then field, value, …
 -- Returns the entry's ID, of this send or of the first; or the error CHANNELFULL.
 local stream, marker = KEYS[1], KEYS[2]
@@ -50,6 +50,9 @@ if length >= tonumber(most) then
     redis.call('XTRIM', stream, 'MINID', string.format('%.0f-%.0f', ms, seq))
 end
 local entry = redis.call('XADD', stream, '*', unpack(ARGV, 2))
+if redis.call('PTTL', stream) < 0 then
+    redis.call('PEXPIRE', stream, keep)
+end
 if marker then
     redis.call('SET', marker, entry, 'PX', keep)
 end
