@@ -125,7 +125,7 @@ class MessagesLost(MessageError):  # noqa: N818 - the contract's name
 
     They were trimmed, evicted or deleted, or their time to live was over, or the server lost them when it crashed or
     another took its place. Told once; the next call of the receiver that raised it goes on with the first message behind
-    them. Receivers of a group are not told.
+    them. Of the receivers of a group one is told.
 
     It says at most what the sender knows too: where the broker refused a message and took the one behind it, which was
     under way already, the sender got the refusal as an error, or has sent the message again under a later number.

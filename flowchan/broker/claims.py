@@ -22,6 +22,9 @@ class Claim(NamedTuple):
     """How often it was handed out."""
     buried: tuple[EntryId, ...]
     """What became dead letters meanwhile, having been handed out too often."""
+    missing: tuple[int, int] | None = None
+    """The first and the last number of what its sender has sent in front of it and the group was never handed, until
+    :meth:`Claims.told`."""
 
 
 class Claims:
@@ -42,18 +45,28 @@ class Claims:
         is handed out before it becomes a dead letter.
         """
         namespace, run, channel = keys.address(stream)
-        names = [stream, keys.dead_letters(namespace, run, channel, group), keys.dead_letter_streams(namespace, run)]
+        dead_letters = keys.dead_letters(namespace, run, channel, group), keys.dead_letter_streams(namespace, run)
+        names = [stream, *dead_letters, keys.heard(namespace, run, channel, group)]
         known = tuple(map(str, held))
 
         def given(again: bool) -> tuple[Any, ...]:
             about = (int(self.lease * 1000), "2" if again else look, self._keep, most or 0)
             return group, consumer, *about, channel, keys.checksum(stream), *known
 
-        entry, found, deliveries, buried = await self._persistent.script(_where(stream), "next_work", names, given)
+        answer = await self._persistent.script(_where(stream), "next_work", names, given)
+        entry, found, deliveries, buried, *missing = answer
         spent = tuple(map(EntryId.parse, buried))
         if not entry:
             return Claim(EntryId.parse(found), None, 0, spent)
+        if missing:
+            first, last = map(int, missing[0].split())
+            return Claim(EntryId.parse(entry), found, deliveries, spent, (first, last))
         return Claim(EntryId.parse(entry), found, deliveries, spent)
+
+    async def told(self, stream: str, group: str, entry: EntryId) -> None:
+        """What is missing in front of a message need not be said again."""
+        namespace, run, channel = keys.address(stream)
+        await self._persistent.call(_where(stream), "HDEL", keys.heard(namespace, run, channel, group), str(entry))
 
     async def renew(self, stream: str, group: str, consumer: str, entries: Iterable[EntryId]) -> None:
         """Keep messages from being handed to another, for another lease."""

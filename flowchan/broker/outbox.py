@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from flowchan.broker.adding import adding, numbered_anew
-from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal, ignore
+from flowchan.broker.connection import Connection, ConnectionLost, Identity, Refusal
 from flowchan.broker.destination import Destination, Terms, new_producer, number_of
+from flowchan.broker.keeping import Keeping
 from flowchan.broker.opener import Opener
 from flowchan.broker.refusals import PASSING, translated
 from flowchan.broker.sent import Sent, log_failure
@@ -33,10 +33,6 @@ logger = logging.getLogger(__name__)
 _PASSING_PAUSE = 0.5
 _STREAMS_KEPT = 65_536
 
-_EXPIRE_EVERY = 10.0
-"""Seconds after which a stream that was spoken to more than once has its time to live set again, or a hundredth of the
-retention time, if that is less. To set it with each message would cost the server a third of what it does for one."""
-
 
 class Outbox:
     """The sends of one event loop, over one connection.
@@ -56,7 +52,7 @@ class Outbox:
         self._keyring = Keyring.of(self._settings.signing_pairs)
         self._is_capped = self._settings.max_channel_length is not None
         self._is_plain = self._keyring is None and not self._is_capped
-        self._expire_every = min(_EXPIRE_EVERY, self._settings.retention_after_end_ms / 100_000)
+        self._keeping = Keeping(loop, self._settings, dialler.name, lambda: self._connection)
         self._connection: Connection | None = None
         self._opening = False
         self._pending: deque[Sent] = deque()
@@ -68,9 +64,6 @@ class Outbox:
         self._is_closed = False
         self._is_resting = False
         self._expiry: asyncio.TimerHandle | None = None
-        self._expire_refused = False
-        self._to_keep: dict[Destination, None] = {}
-        self._keeping: asyncio.TimerHandle | None = None
 
     def send(
         self,
@@ -140,9 +133,7 @@ class Outbox:
     def close(self) -> None:
         """End the connection. What is still pending fails."""
         self._is_closed = True
-        if self._keeping is not None:
-            self._keeping.cancel()
-            self._keep()
+        self._keeping.close()
         if self._settling is not None:
             self._settling.cancel()
         if self._expiry is not None:
@@ -214,27 +205,11 @@ class Outbox:
         elif now < destination.expires_at:
             sent.written_with(expiring=False)
             connection.write(sent.packed, sent)
-            self._keep_later(destination)
+            self._keeping.later(destination)
         else:
-            destination.expires_at = now + self._expire_every
+            destination.expires_at = now + self._keeping.every
             sent.written_with(expiring=True)
             connection.write(sent.packed + destination.expire, sent, sent)
-
-    def _keep_later(self, destination: Destination) -> None:
-        self._to_keep[destination] = None
-        if self._keeping is None:
-            self._keeping = self.loop.call_later(self._expire_every, self._keep)
-
-    def _keep(self) -> None:
-        """Have the streams that were spoken to meanwhile kept for another retention time."""
-        self._keeping = None
-        to_keep, self._to_keep = self._to_keep, {}
-        if self._connection is None:
-            return  # what is sent again sets it, and for the rest it is a second less of days
-        now = self.loop.time()
-        for destination in to_keep:
-            destination.expires_at = now + self._expire_every
-            self._connection.write(destination.expire, functools.partial(self._kept, destination))
 
     # --- what became of it ------------------------------------------------------------------------
 
@@ -242,24 +217,14 @@ class Outbox:
         """It is stored."""
         self._forget(sent)
         if self._is_capped:
-            self._keep_later(sent.destination)  # not with the send: one that is refused is to keep no full channel
+            self._keeping.later(sent.destination)  # not with the send: one that is refused is to keep no full channel
         sent.end()
 
     def expired(self, sent: Sent, reply: Any) -> None:
         """It is stored, and the server has answered to what went along to have its channel kept."""
-        self._kept(sent.destination, reply)
+        self._keeping.answered(sent.destination, reply)
         sent.destination.floor = sent.entry or sent.destination.floor
         self.succeeded(sent)
-
-    def _kept(self, destination: Destination, reply: Any) -> None:
-        if isinstance(reply, Refusal) and self._connection is not None:
-            # No scripts for this user, or not now: a slot that is on its way has the channel, and not yet its run.
-            self._connection.write(destination.expire_plainly, self._kept_plainly, ignore)
-
-    def _kept_plainly(self, reply: Any) -> None:
-        if isinstance(reply, Refusal) and not self._expire_refused:
-            self._expire_refused = True
-            logger.warning("%s refuses PEXPIRE (%s): channels are kept for ever.", self._dialler.name, reply.code)
 
     def refused(self, sent: Sent, reply: Refusal) -> None:
         """It is not stored: to be sent again if that may help, else failed."""
@@ -363,8 +328,7 @@ class Outbox:
 
     def _lost(self, _: ConnectionLost) -> None:
         self._connection = None
-        for destination in (*self._to_keep, *(sent.destination for sent in self._pending)):
-            destination.expires_at = 0.0
+        self._keeping.doubt(sent.destination for sent in self._pending)
         if self._pending:
             self._open()
             self._set_deadlines()
@@ -439,7 +403,7 @@ class Outbox:
             sent.entry = sent.entry or stored.get(sent.message_id)
             if sent.entry is not None:
                 # Its time to live may not have been set: the two commands could be cut apart.
-                connection.write(sent.destination.expire, functools.partial(self._kept, sent.destination))
+                self._keeping.now(sent.destination, connection)
                 self.succeeded(sent)
         if connection.is_open:
             self._begin(connection)

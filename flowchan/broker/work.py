@@ -37,6 +37,15 @@ class Piece(NamedTuple):
     entry: EntryId
 
 
+class Missing(NamedTuple):
+    """What a sender has sent in front of a message, and the group was never handed."""
+
+    first: int
+    last: int
+    until: float
+    """When the message that shows it is no more this consumer's for sure, on its loop's clock."""
+
+
 class Work:
     """What one consumer of a group gets of some streams, one message at a time.
 
@@ -72,6 +81,7 @@ class Work:
         self._held: dict[str, set[EntryId]] = {stream: set() for stream in self._streams}
         self._fetched_only: set[tuple[str, EntryId]] = set()
         self._ready: deque[tuple[Entry, float]] = deque()
+        self._missing: dict[tuple[str, EntryId], Missing] = {}
         self._may_be_more = True
         self._looked_at = float("-inf")
         self._was_in_doubt = False
@@ -136,6 +146,19 @@ class Work:
     def handed_out(self, entry: Entry) -> None:
         """Somebody works on the message from now on, on whatever thread."""
         self._fetched_only.discard((entry.stream, entry.id))
+
+    def missing_before(self, entry: Entry) -> Missing | None:
+        """What is missing in front of a message, once; on whatever thread."""
+        return self._missing.pop((entry.stream, entry.id), None) if self._missing else None
+
+    def told(self, entry: Entry, put_back_until: float | None) -> None:
+        """What is missing in front of a message was told; put back, the message is the next one's who asks."""
+        telling = self._claims.told(entry.stream, self.group, entry.id)
+        _look_after(self.loop.create_task(telling), "That messages are lost may be told once more")
+        if put_back_until is not None and not self._is_closed:  # else it was given back
+            self._ready.appendleft((entry, put_back_until))
+            self._may_be_more = True
+            self._wake()
 
     def let_go(self, entry: Entry) -> None:
         """Nobody works on the message any more: when its lease is over, it is handed out again."""
@@ -207,6 +230,7 @@ class Work:
                 return entry
             # It waited here for too long, and may be another's.
             self._held[entry.stream].discard(entry.id)
+            self._missing.pop((entry.stream, entry.id), None)  # whoever gets it is told
             self.handed_out(entry)
             self._stale.append(entry)
             self._may_be_more = True
@@ -274,7 +298,10 @@ class Work:
                 entry = Entry(stream, claim.entry, claim.fields, claim.deliveries)
                 self._held[stream].add(entry.id)
                 self._fetched_only.add((stream, entry.id))
-                self._ready.append((entry, asked + self._lease / 2))
+                until = asked + self._lease / 2
+                if claim.missing is not None:
+                    self._missing[(stream, entry.id)] = Missing(*claim.missing, until)
+                self._ready.append((entry, until))
                 self._may_be_more = True
                 self._wake()
                 return

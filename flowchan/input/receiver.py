@@ -24,7 +24,7 @@ from flowchan.input import position
 from flowchan.input.body import instance_of, is_made_for_a_type
 from flowchan.input.handling import Worker
 from flowchan.input.sequences import Sequences
-from flowchan.input.sharing import NOTHING, Sharing
+from flowchan.input.sharing import NOTHING, Burial, Sharing
 from flowchan.input.terms import Terms
 from flowchan.input.types import Body
 from flowchan.input.vetting import Vetting
@@ -57,9 +57,9 @@ class InputReceiver(Generic[T_co]):
     was not acknowledged (:meth:`ack`, or the call for the next) before the task, thread or process that asked for it was
     gone for ``FLOWCHAN_LEASE``.
     Cancelling a wait loses and repeats nothing. A message that does not fit raises
-    ``pydantic.ValidationError``, one that cannot be read ``DecodeError``, and without a ``group`` what a sender has sent
-    and the stream does not hold ``MessagesLost``: once, and the next call goes on behind it. It can be used from async and from sync code, from several tasks and threads: each message
-    goes to one of them. It may move from one event loop to another (all synchronous code shares one), but is
+    ``pydantic.ValidationError``, one that cannot be read ``DecodeError``, and what a sender has sent and the stream does
+    not hold ``MessagesLost``: once (to one of a ``group``), and the next call goes on behind it. It can be used from async
+    and from sync code, from several tasks and threads: each message goes to one of them. It may move from one event loop to another (all synchronous code shares one), but is
     waited for on one at a time.
     """
 
@@ -270,7 +270,7 @@ class InputReceiver(Generic[T_co]):
         timeout = self._timeout
         while True:
             entry = self._buffered() or await self._wait(broker, timeout)
-            found, burial = sharing.take(asker, self._work(broker), entry, self._read)
+            found, burial = self._take(sharing, asker, self._work(broker), entry)
             if found is not NOTHING:
                 return cast("T_co", found)
             if deadline is not None:
@@ -286,12 +286,18 @@ class InputReceiver(Generic[T_co]):
             if entry is None or self._bound is None:
                 bridge.call(functools.partial(self._fill, timeout=timeout), self._settings)
                 continue
-            found, burial = sharing.take(asker, self._work(self._bound[0]), entry, self._read)
+            found, burial = self._take(sharing, asker, self._work(self._bound[0]), entry)
             if found is not NOTHING:
                 return cast("T_co", found)
             if burial is not None:
                 bury = burial
                 bridge.call(lambda _: bury(timeout), self._settings)  # noqa: B023 - it has ended when this returns
+
+    def _take(self, sharing: Sharing, asker: Worker, work: Work, entry: Entry) -> tuple[Any, Burial | None]:
+        missing = work.missing_before(entry)
+        if missing is not None:
+            sharing.tell(work, entry, missing, self._vetting)
+        return sharing.take(asker, work, entry, self._read)
 
     def _read(self, entry: Entry) -> Any:
         envelope = self._envelope(entry)

@@ -13,15 +13,17 @@ from pydantic import BaseModel, ValidationError
 from flowchan import bridge
 from flowchan.broker.broker import Broker, broker_of_this_loop
 from flowchan.broker.source import Entry
-from flowchan.broker.work import Work
+from flowchan.broker.work import Missing, Work
 from flowchan.context import calls_are_async
 from flowchan.dual import asked
-from flowchan.errors import DecodeError
+from flowchan.errors import DecodeError, MessagesLost
 from flowchan.input import invalid
 from flowchan.input.handling import Handling, Worker, caller
 from flowchan.input.terms import Terms
+from flowchan.input.vetting import Vetting
 from flowchan.settings import Settings
-from flowchan.wire.envelope import FOR_GROUP, Envelope
+from flowchan.wire import keys
+from flowchan.wire.envelope import FOR_GROUP, Envelope, from_fields
 from flowchan.wire.keys import EntryId
 
 NOTHING: Final[Any] = object()
@@ -92,6 +94,22 @@ class Sharing:
             _finish(work, entry)
         return found, None
 
+    def tell(self, work: Work, entry: Entry, missing: Missing, vetting: Vetting | None) -> None:
+        """Say what is missing in front of a message, unless that is not to be believed. The message is the next call's.
+
+        Raises:
+            MessagesLost: some that its sender has sent before it never came to the group.
+        """
+        try:
+            sender = from_fields(entry.fields).sender
+            is_believed = vetting is None or vetting.is_signed(entry)
+        except DecodeError:
+            sender, is_believed = None, False
+        _on_its_loop(work, work.told, entry, missing.until if is_believed else None)
+        if is_believed:
+            _, run, channel = keys.address(entry.stream)
+            raise MessagesLost(missing.first, missing.last, sender=sender, where=f"run {run}, channel {channel}")
+
     def forget(self) -> None:
         """The receiver is closed: what it was handed and has not acknowledged comes to others."""
         self._handling.forget()
@@ -112,8 +130,12 @@ class Sharing:
 
 def _finish(work: Work, entry: Entry) -> None:
     """Acknowledge a message, from whatever thread; nobody waits for that."""
+    _on_its_loop(work, work.finish, entry)
+
+
+def _on_its_loop(work: Work, do: Callable[..., None], *given: Any) -> None:
     if bridge.loop_of_this_thread() is work.loop:
-        work.finish(entry)
+        do(*given)
         return
     with contextlib.suppress(RuntimeError):  # the loop ended: it comes again
-        work.loop.call_soon_threadsafe(work.finish, entry)
+        work.loop.call_soon_threadsafe(do, *given)

@@ -34,6 +34,14 @@ class Vetting:
         self._entries: dict[tuple[str, str], EntryId] = {}
         self._lock = threading.Lock()
 
+    def is_signed(self, entry: Entry) -> bool:
+        """Whether the message was signed for its stream; it is not counted."""
+        try:
+            self._keyring.verify(entry.stream, entry.fields)
+        except SignatureError:
+            return False
+        return True
+
     def passes(self, entry: Entry, envelope: Envelope) -> bool:
         """Whether the message is to be had; False where it is a copy of one that was.
 

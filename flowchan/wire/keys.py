@@ -260,6 +260,11 @@ def dead_letter_streams(namespace: str, run: str) -> str:
     return f"{namespace}:{{{partition_tag(run)}}}:{run}:@dead"
 
 
+def heard(namespace: str, run: str, channel: str, group: str) -> str:
+    """The hash of the numbers that a group was handed of each of a channel's senders."""
+    return f"{namespace}:{{{partition_tag(run)}}}:{run}:@heard:{group}:{channel}"
+
+
 def resent(dead_stream: str, entry: EntryId) -> str:
     """The marker that a dead letter was sent again."""
     return f"{dead_stream}:@resent:{entry}"

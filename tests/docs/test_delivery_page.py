@@ -1,6 +1,9 @@
-"""The page of promises has a row for each fault that the suite knows."""
+"""The page of promises names a test for each, and has a row for each fault that the suite knows."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import Fault, Seen
@@ -8,6 +11,31 @@ from tests.faults.table import PAGE, Row, cells_of, filled
 
 EMPTY = "before\n<!-- faults -->\n<!-- /faults -->\nafter\n"
 FIRST, SECOND = (Fault(name, "all must", 1, 2, lambda *_: Seen("", "")) for name in ("first", "second"))
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def promises(page: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each sentence in a table whose last column is "shown by", with the files and tests that are named there."""
+    tables = re.findall(r"^\| .*\| shown by \|\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [line.strip().strip("|").rpartition("|") for table in tables for line in table.splitlines()]
+    named = re.compile(r"\[`(test_\w+)`\]\(\.\./tests/([\w/]+\.py)\)")
+    return [(what, [(file, test) for test, file in named.findall(shown_by)]) for what, _, shown_by in rows]
+
+
+def test_each_promise_names_tests_that_are_there() -> None:
+    found = promises(PAGE.read_text(encoding="utf-8"))
+    assert len(found) > 40
+    for what, tests in found:
+        assert tests, f"no test is named for: {what}"
+
+
+def test_each_test_that_is_named_is_there() -> None:
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./tests/([\w/]+\.py)\)", PAGE.read_text(encoding="utf-8"))
+    for test, file in named:
+        text = (TESTS / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {test}\(", text, re.MULTILINE), f"{test} is not in {file}"
 
 
 def test_each_fault_has_its_row_with_its_promise() -> None:

@@ -57,7 +57,9 @@ def filled(page: str, faults: Iterable[Fault], rows: Mapping[str, Row], about: s
 
 
 def cells_of(text: str) -> list[tuple[str, ...]]:
-    """The cells of the rows that a page has, without those of its head."""
+    """The cells of the rows that a page, or a table, has, without those of its head."""
+    place = _PLACE.search(text)
+    text = text if place is None else place[2]
     rows = [tuple(line.strip("| ").split(" | ")) for line in text.splitlines() if line.startswith("| ")]
     return [row for row in rows if row[0] != "fault"]
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from flowchan import receive_input, send_input, sync
-from flowchan.errors import BrokerRefused, ChannelFull
+from flowchan.errors import BrokerRefused, ChannelFull, MessagesLost
 from flowchan.input import InputReceiver
 from flowchan.settings import Settings
 from flowchan.wire.codec import encode
@@ -229,6 +229,8 @@ async def test_where_entries_were_deleted_it_rather_refuses(client: redis.Redis,
         with pytest.raises(ChannelFull):
             await send(4)
         # And is right again when the group is past them
+        with pytest.raises(MessagesLost):
+            await shop.next()
         for _ in range(streams.length("r") - 1):
             await shop.next()
         await shop.ack()

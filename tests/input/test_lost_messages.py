@@ -15,8 +15,8 @@ from flowchan import receive_input, send_input, sync
 from flowchan.errors import BrokerRefused, DecodeError, MessagesLost, SignatureError
 from flowchan.input import InputReceiver, sequences
 from flowchan.wire.codec import encode
-from flowchan.wire.envelope import Envelope, to_fields
 from tests.support import loops
+from tests.support.lost import P, Q, all_of, put
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
 from tests.support.waiting import eventually, eventually_async, waiters
@@ -24,7 +24,6 @@ from tests.support.waiting import eventually, eventually_async, waiters
 pytestmark = pytest.mark.anyio
 
 SECRET = "a:c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2gtdG8tc2lnbg=="
-P, Q = "00000000000000aa", "00000000000000bb"
 
 
 @pytest.fixture(params=loops.BOTH)
@@ -48,33 +47,6 @@ def now(**options: Any) -> InputReceiver[Any]:
 
 async def send(*values: int, **options: Any) -> list[str]:
     return [(await send_input(value, "r", key_prefix=CHANNEL, **options)).key for value in values]
-
-
-def put(client: redis.Redis, stream: str, *numbers: int, producer: str = P, sender: str | None = None) -> list[str]:
-    """Messages of a sender whose others were lost before they came here; each holds its own number."""
-    entries: list[Any] = []
-    for number in numbers:
-        fields = to_fields(
-            Envelope(f"{producer}-{number:x}", sender, number, "00000000", {}, encode({"value": number}))
-        )
-        entries.append(client.xadd(stream, dict(zip(fields[::2], fields[1::2], strict=True))))  # type: ignore[arg-type]
-    client.pexpire(stream, 60_000)
-    return [entry.decode() for entry in entries]
-
-
-async def all_of(receiver: InputReceiver[Any]) -> list[Any]:
-    """What it yields until nothing is left; what is lost, as the first and the last number."""
-    got: list[Any] = []
-    while True:
-        try:
-            async for value in receiver:
-                got.append(value)  # noqa: PERF401 - what came before an error counts
-        except MessagesLost as lost:
-            got.append((lost.first, lost.last))
-        except DecodeError as error:
-            got.append(type(error))
-        else:
-            return got
 
 
 # --- where they went -------------------------------------------------------------------------------------
@@ -325,11 +297,6 @@ async def test_each_sender_of_each_channel_has_numbers_of_its_own(client: redis.
     assert sorted(map(str, got)) == sorted(map(str, [1, 2, 1, (1, 3), 4, 3, (2, 2), 3]))
     assert got.index((1, 3)) == got.index(4) - 1
     assert got[-2:] == [(2, 2), 3]
-
-
-async def test_a_receiver_of_a_group_is_not_told(client: redis.Redis, stream: str) -> None:
-    put(client, stream, 1, 3)
-    assert await all_of(now(group="g")) == [1, 3]
 
 
 async def test_a_sender_that_was_forgotten_begins_anew(

@@ -18,7 +18,7 @@ from redis.exceptions import NoPermissionError
 from flowchan import Channels, flow, pause_flow_run, receive_input, resume_flow_run, send_input, sync
 from flowchan.blocks.system import JSON
 from flowchan.deployments import run_deployment
-from flowchan.errors import BrokerRefused, ChannelFull
+from flowchan.errors import BrokerRefused, ChannelFull, MessagesLost
 from flowchan.flow_runs import cancel_flow_run, wait_for_flow_run
 from flowchan.input import read_dead_letters
 from flowchan.wire import keys
@@ -124,6 +124,8 @@ async def _messages(tenancy: Tenancy) -> None:
         await send_input(1, "r", key_prefix=CHANNEL)
         assert await first == 1
     async with receiver(group="shop") as shop:
+        with pytest.raises(MessagesLost):  # those of the deleted stream
+            await shop.next()
         assert await shop.next() == 1
         await shop.ack()
     # A channel that is full
@@ -224,22 +226,24 @@ def sync_asks() -> Any:
 LEAVER = """
 import os
 from flowchan import receive_input
-receive_input(int, flow_run_id="r", key_prefix="numbers", group="rare", timeout=20).next()
+receive_input(int, flow_run_id="left", key_prefix="numbers", group="rare", timeout=20).next()
 os._exit(0)
 """
 
 
 def _a_worker_that_dies(tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWCHAN_LEASE", "0.05")
+    for number in (1, 5):
+        sync.send_input(number, "left", key_prefix=CHANNEL)
     assert run("-c", LEAVER).returncode == 0
-    with receiver(group="rare") as second:
+    with receiver("left", group="rare") as second:
         assert {next(second), next(second)} == {1, 5}
         # Its name is forgotten, twenty leases later, when somebody looks
         numbers = itertools.count(6)
 
         def is_forgotten() -> bool:
             number = next(numbers)
-            sync.send_input(number, "r", key_prefix=CHANNEL)
+            sync.send_input(number, "left", key_prefix=CHANNEL)
             assert next(second) == number
             return "xgroup|delconsumer" in tenancy.used()
 

@@ -37,4 +37,6 @@ async def eventually_async(look: Callable[[], T], what: str = "it", seconds: flo
 def waiters(receiver: InputReceiver[Any]) -> int:
     """How many wait for a receiver's next message."""
     bound = receiver._bound
-    return len(bound[1]._waiters) if bound is not None and isinstance(bound[1], Subscription) else 0
+    if bound is None:
+        return 0
+    return len(bound[1]._waiters) if isinstance(bound[1], Subscription) else bound[1]._waiting

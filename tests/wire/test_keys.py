@@ -64,6 +64,7 @@ def test_all_keys_of_a_run_carry_one_hash_tag(run: str, channel: str, idempotenc
         keys.once("flowchan", run, channel, idempotency_key),
         keys.dead_letters("flowchan", run, channel, "shop"),
         keys.dead_letter_streams("flowchan", run),
+        keys.heard("flowchan", run, channel, "shop"),
         keys.resent(keys.dead_letters("flowchan", run, channel, "shop"), keys.FIRST),
     )
     # A server takes what is between the first { and the first } behind it.

@@ -186,6 +186,7 @@ def test_the_header_of_a_producer_that_follows_another_is_on_the_page() -> None:
         ("<namespace>:{<tag>}:<run>:@inputs", keys.inputs("n", "a")),
         ("<namespace>:{<tag>}:<run>:c:@once:k", keys.once("n", "a", "c", "k")),
         ("<namespace>:{<tag>}:<run>:@dead", keys.dead_letter_streams("n", "a")),
+        ("<namespace>:{<tag>}:<run>:@heard:<group>:<channel>", keys.heard("n", "a", "<channel>", "<group>")),
         ("<namespace>:@about", keys.about("n")),
     ],
 )
