@@ -140,7 +140,7 @@ class MessagesLost(MessageError):  # noqa: N818 - the contract's name
     def __init__(self, first: int, last: int, *, sender: str | None, where: str) -> None:
         self.first = first
         self.last = last
-        self.count = last - first + 1
+        self.count: int = last - first + 1
         self.sender = sender
         which = f"Message {first:,}" if first == last else f"Messages {first:,} to {last:,}"
         super().__init__(
@@ -275,7 +275,7 @@ class SendOutcomeUnknown(BrokerUnavailable):
     def __init__(self, message: str, *, message_id: str, idempotency_key: str | None = None) -> None:
         super().__init__(message)
         self.message_id = message_id
-        self.idempotency_key = idempotency_key or message_id
+        self.idempotency_key: str = idempotency_key or message_id
 
 
 class ServerNotFound(BrokerUnavailable):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +13,9 @@ import hiredis
 import pytest
 import redis
 
-from flowchan import receive_input, send_input, sync
+from flowchan import receive_input, send_input
 from flowchan.errors import BrokerUnavailable, MessagesLost, SendOutcomeUnknown
+from tests.support import programs
 from tests.support.proxy import Fate, Proxy
 from tests.support.server import Server
 from tests.support.streams import CHANNEL, Streams
@@ -106,28 +105,24 @@ async def test_sent_again_by_its_id_it_is_there_once(
     assert await everything() == [0, 1, 2]
 
 
-def in_another_process(url: str, namespace: str, message_id: str, keys: Any) -> None:
-    os.environ |= {"FLOWCHAN_URL": url, "FLOWCHAN_NAMESPACE": namespace}
-    keys.put(sync.send_input(1, "r", key_prefix=CHANNEL, idempotency_key=message_id).key)
-
-
 @pytest.mark.parametrize("fate", [Fate.LOSE_REPLY, Fate.LOSE_REQUEST], ids=["stored", "not stored"])
 async def test_several_other_processes_may_send_it_again_at_once(
-    fate: Fate, proxy: Proxy, streams: Streams, shared_server: Server, namespace: str
+    fate: Fate, proxy: Proxy, streams: Streams, shared_server: Server
 ) -> None:
     await send(0)
     vanish(proxy, fate)
     with pytest.raises(SendOutcomeUnknown) as raised:
         await send(1)
-    context = multiprocessing.get_context("spawn")
-    keys = context.Queue()
-    arguments = (shared_server.url, namespace, raised.value.message_id, keys)
-    others = [context.Process(target=in_another_process, args=arguments) for _ in range(2)]
-    for other in others:
-        other.start()
-    found = {await anyio.to_thread.run_sync(keys.get) for _ in others}
-    for other in others:
-        await anyio.to_thread.run_sync(other.join)
+    key = raised.value.idempotency_key
+    code = f"from flowchan import sync\nprint(sync.send_input(1, 'r', key_prefix={CHANNEL!r}, idempotency_key={key!r}).key)"
+    found: set[str] = set()
+
+    def send_it() -> None:
+        found.add(programs.run(code, FLOWCHAN_URL=shared_server.url))
+
+    async with anyio.create_task_group() as others:
+        for _ in range(2):
+            others.start_soon(anyio.to_thread.run_sync, send_it)
     assert len(found) == 1
     assert streams.values("r") == [0, 1]
     come_back(proxy)

@@ -19,7 +19,7 @@ from flowchan.flow_runs import pause_flow_run, resume_flow_run
 from flowchan.settings import Settings, chosen, current_settings
 from tests.support import programs
 from tests.support.proxy import Fate, Proxy
-from tests.support.runs import seen, started, state_of, state_of_sync
+from tests.support.runs import seen, started, state_of
 from tests.support.server import Server
 from tests.support.waiting import eventually
 
@@ -288,5 +288,5 @@ def test_a_flow_whose_process_is_killed_at_any_command_has_crashed(
         if not nth.happened:
             break
     assert known > 2, "it was killed before it had begun"
-    for run in client.read_flow_runs():
-        eventually(lambda run=run: state_of_sync(run).is_crashed(), "the crash")  # type: ignore[misc]
+    # All at once: a lease is doubted first, by who looks for the first time.
+    eventually(lambda: all(run.state.is_crashed() for run in client.read_flow_runs()), "the crashes")
