@@ -59,7 +59,8 @@ def _capped(stream: str, marker: str | None, settings: Settings, fields: list[by
     """Unless the channel is full, or the message's marker is there."""
     names = (stream,) if marker is None else (stream, marker)
     # Twice as long as a send may take: then its sender has looked for it, or does so no more.
-    terms = (settings.max_channel_length, int(settings.retention * 1000), int(settings.send_timeout * 2000))
+    looked_for = int(settings.send_timeout * 2000)
+    terms = (settings.max_channel_length, int(settings.retention * 1000), looked_for, settings.retention_after_end_ms)
     return pack(("EVAL", script("send_capped")[0], len(names), *names, " ".join(map(str, terms)), *fields))
 
 

@@ -18,7 +18,8 @@ _PACKED_ID, _PACKED_SEQUENCE, _PACKED_BODY = (
 
 _Around = tuple[bytes, bytes, bytes, bytes]
 
-_KEEP = b"*8\r\n" + b"".join(pack(("EVAL", script("keep")[0], 2)).partition(b"\r\n")[2:])
+KEEP = b"*8\r\n" + b"".join(pack(("EVAL", script("keep")[0], 2)).partition(b"\r\n")[2:])
+"""How the packed command begins that has a channel kept."""
 
 
 class Terms(NamedTuple):
@@ -71,7 +72,7 @@ class Destination:
         run, _, channel = self.stream.rpartition(":")
         stream, record, name = self.stream.encode(), f"{run}:@run".encode(), channel.encode()
         return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
-            *(_KEEP, len(stream), stream, len(record), record, self._terms.packed, len(name), name),
+            *(KEEP, len(stream), stream, len(record), record, self._terms.packed, len(name), name),
         )
 
     @property

@@ -199,7 +199,7 @@ class Outbox:
         connection = self._connection
         assert connection is not None  # noqa: S101 - narrows the type; callers have looked
         destination, now = sent.destination, self.loop.time()
-        if self._is_capped:
+        if self._is_capped:  # its script keeps the channel, if it stores the message
             sent.written_with(expiring=False)
             connection.write(sent.packed, sent)
         elif now < destination.expires_at:
@@ -216,8 +216,6 @@ class Outbox:
     def succeeded(self, sent: Sent) -> None:
         """It is stored."""
         self._forget(sent)
-        if self._is_capped:
-            self._keeping.later(sent.destination)  # not with the send: one that is refused is to keep no full channel
         sent.end()
 
     def expired(self, sent: Sent, reply: Any) -> None:
@@ -399,12 +397,15 @@ class Outbox:
         return [sent for sent in self._pending if sent.written and not (sent.entry is None and sent.marker is not None)]
 
     def _settled(self, connection: Connection, stored: Mapping[str, bytes]) -> None:
+        found: set[Destination] = set()
         for sent in list(self._pending):
             sent.entry = sent.entry or stored.get(sent.message_id)
             if sent.entry is not None:
-                # Its time to live may not have been set: the two commands could be cut apart.
-                self._keeping.now(sent.destination, connection)
+                found.add(sent.destination)
                 self.succeeded(sent)
+        for destination in found:
+            # Its time to live may not have been set: the two commands could be cut apart.
+            self._keeping.now(destination, connection)
         if connection.is_open:
             self._begin(connection)
         else:

@@ -91,6 +91,7 @@ class Work:
         """Fetched, handed to nobody, and to be given back before anything is claimed: it was not handed out."""
         self._waiting = 0
         self._is_closed = False
+        self._giving: set[asyncio.Future[None]] = set()
 
     @property
     def is_waited_for(self) -> bool:
@@ -221,6 +222,11 @@ class Work:
             self._give_back(stream, unseen, were_handed_out=False)
         self._wake()
 
+    async def freed(self) -> None:
+        """Wait until what was to be given back has been."""
+        if self._giving:
+            await asyncio.wait(self._giving)
+
     # --- fetching --------------------------------------------------------------------------------
 
     def _take_ready(self) -> Entry | None:
@@ -350,7 +356,10 @@ class Work:
         if not entries:
             return
         given = self._claims.give_back(stream, self.group, self.consumer, entries, were_handed_out=were_handed_out)
-        _look_after(self.loop.create_task(given), None)  # or its lease is over soon
+        giving = self.loop.create_task(given)
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)
+        _look_after(giving, None)  # or its lease is over soon
 
 
 _under_way: set[asyncio.Future[None]] = set()

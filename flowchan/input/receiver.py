@@ -179,7 +179,7 @@ class InputReceiver(Generic[T_co]):
         self.close()
         if bound is not None and not calls_are_async():
             with contextlib.suppress(Exception):  # the groups fall to their time to live
-                bridge.call(_answered, self._settings)
+                bridge.call(functools.partial(_freed, subscription=bound[1]), self._settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,7 +191,7 @@ class InputReceiver(Generic[T_co]):
         self.close()
         if bound is not None and bound[0].loop is asyncio.get_running_loop():
             with contextlib.suppress(Exception):  # likewise
-                await _answered(bound[0])
+                await _freed(*bound)
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -426,10 +426,12 @@ class InputReceiver(Generic[T_co]):
         return instance_of(self._model, body)
 
 
-async def _answered(broker: Broker) -> None:
+async def _freed(broker: Broker, subscription: Subscription | Work) -> None:
     """Wait until the broker has done what it was asked to free."""
     with anyio.move_on_after(1.0):
         await broker.commands.call("PING")
+        if isinstance(subscription, Work):
+            await subscription.freed()
 
 
 def _free(broker: Broker, subscription: Subscription | Work) -> None:

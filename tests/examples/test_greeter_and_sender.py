@@ -59,7 +59,7 @@ def test_a_greeter_that_is_started_again_goes_on_and_greets_nobody_twice(
     greeting = start(greeter)
     asking.says("Hello, andrew!")
     if "group" in greeter:  # between its answer and its asking for the next name it would greet once more
-        names = keys.stream(namespace, "greeter", "str-auto")
+        names = keys.stream(namespace, "greeter", "strautomaticruninput-auto")
         eventually(lambda: not client.xpending(names, "greeters")["pending"], "the acknowledgement")
 
     greeting.interrupt()

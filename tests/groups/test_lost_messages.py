@@ -492,17 +492,17 @@ async def test_a_forged_message_tells_no_loss_and_is_counted_once(
 # --- how long ----------------------------------------------------------------------------------------------
 
 
-async def test_the_numbers_are_kept_as_long_as_the_stream(client: redis.Redis, stream: str, heard: str) -> None:
+async def test_the_numbers_are_kept_longer_than_the_stream(client: redis.Redis, stream: str, heard: str) -> None:
     day = 24 * 3600_000
     async with receiver() as mine:
         assert await all_of(mine) == []
-        assert 6 * day < client.pttl(heard) <= 7 * day  # type: ignore[operator]
+        assert 13 * day < client.pttl(heard) <= 14 * day  # type: ignore[operator]
     send(1)
     client.pexpire(stream, 30 * day)
     async with receiver() as mine:
         assert await mine.next() == 1
-        assert 29 * day < client.pttl(heard) <= 30 * day  # type: ignore[operator]
+        assert 36 * day < client.pttl(heard) <= 37 * day  # type: ignore[operator]
     client.pexpire(stream, 8 * day)
     async with receiver() as mine:
         assert await mine.next() == 1
-        assert 29 * day < client.pttl(heard)  # type: ignore[operator]
+        assert 36 * day < client.pttl(heard)  # type: ignore[operator]

@@ -69,6 +69,14 @@ async def test_one_message_too_many_is_refused_and_says_what_to_do(streams: Stre
     await send(1, "r2")
 
 
+async def test_a_refused_send_does_not_keep_a_full_channel(streams: Streams, client: redis.Redis) -> None:
+    await fill()
+    client.pexpire(streams.key("r"), 60_000)
+    with pytest.raises(ChannelFull):
+        await send(LIMIT)
+    assert client.pttl(streams.key("r")) <= 60_000  # type: ignore[operator]
+
+
 def test_in_sync_code_too(streams: Streams) -> None:
     for value in range(LIMIT):
         sync.send_input(value, "r", key_prefix=CHANNEL)

@@ -47,9 +47,12 @@ def is_about(left: float, whole: float) -> bool:
     return whole - 9 < left <= whole
 
 
+@pytest.mark.parametrize("limit", [None, 10])
 async def test_what_is_sent_to_a_run_that_waits_for_long_is_kept_until_it_is_resumed(
-    client: redis.Redis, streams: Streams, namespace: str
+    limit: int | None, client: redis.Redis, streams: Streams, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if limit is not None:
+        monkeypatch.setenv("FLOWCHAN_MAX_CHANNEL_LENGTH", str(limit))
     async with started(asks) as asking:
         run = await seen("asks", "PAUSED")
         record = keys.record(namespace, str(run.id))

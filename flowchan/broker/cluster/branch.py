@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowchan.broker.cluster.packed import ASKING, is_script, split
 from flowchan.broker.connection import Connection, ConnectionLost, Handler, Refusal, ignore
+from flowchan.broker.destination import KEEP
 from flowchan.broker.refusals import PASSING
 from flowchan.errors import FlowchanError
 
@@ -58,7 +59,7 @@ class Branch(Connection):
             self._give(packed, handlers)
 
     def _give(self, packed: bytes, handlers: tuple[Handler, ...]) -> None:
-        if is_script(packed):
+        if is_script(packed) and not packed.startswith(KEEP):  # to keep a channel is no matter of order
             self._has_script = True
             handlers = (functools.partial(self._script_answered, handlers[0]), *handlers[1:])
         count = len(handlers)

@@ -1,25 +1,5 @@
--- With groups.lua before it.
--- Has a channel kept that was sent to: as long as its run, if that is longer and the
--- channel one of its first eighty or so; for less when the run has ended and no
--- group works on the channel. What it has already is never shortened. And notes the channel with its run: see
--- channels.lua.
--- KEYS: the channel's stream; its run's record. ARGV: milliseconds to keep it; the same after the end; the channel.
-local keep, state = tonumber(ARGV[1]), redis.call('HGET', KEYS[2], 'type')
-if state == 'COMPLETED' or state == 'FAILED' or state == 'CRASHED' or state == 'CANCELLED' then
-    if not is_worked_on(KEYS[1]) then
-        keep = tonumber(ARGV[2])
-    end
-elseif state then
-    local note = '@' .. ARGV[3]
-    if redis.call('HLEN', KEYS[2]) < 100 then
-        redis.call('HSETNX', KEYS[2], note, '')
-    end
-    -- One that is not noted would be kept as long when the run has ended sooner.
-    if redis.call('HEXISTS', KEYS[2], note) == 1 then
-        keep = math.max(keep, redis.call('PTTL', KEYS[2]))
-    end
-end
-if redis.call('PTTL', KEYS[1]) < keep then
-    redis.call('PEXPIRE', KEYS[1], keep)
-end
+-- With keeping.lua before it.
+-- KEYS: a channel's stream that was sent to; its run's record. ARGV: milliseconds to keep it; the same after the end; the
+-- channel.
+keep_channel(KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3])
 return 1

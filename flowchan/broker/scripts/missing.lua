@@ -10,13 +10,14 @@ local MOST = 1024 + 2
 local function begin_to_hear(heard, keep)
     if redis.call('EXISTS', heard) == 0 then
         redis.call('HSET', heard, 'all', 1, 'unread', 0)
-        redis.call('PEXPIRE', heard, keep)
+        redis.call('PEXPIRE', heard, 2 * keep)
     end
 end
 
--- As long as the stream, at least; a tenth less is not worth a write.
+-- Longer than the stream, by as much as that is kept: who begins it anew goes on with its numbers. A tenth less is not
+-- worth a write.
 local function keep_hearing(heard, stream, keep)
-    local most, left = math.max(redis.call('PTTL', stream), tonumber(keep)), redis.call('PTTL', heard)
+    local most, left = math.max(redis.call('PTTL', stream), tonumber(keep)) + keep, redis.call('PTTL', heard)
     if left ~= -2 and left < most * 0.9 then
         redis.call('PEXPIRE', heard, most)
     end
@@ -36,7 +37,7 @@ local function note(heard, stream, keep, all, changes)
         all = nil
     end
     if not all then
-        redis.call('PEXPIRE', heard, math.max(redis.call('PTTL', stream), tonumber(keep)))
+        redis.call('PEXPIRE', heard, math.max(redis.call('PTTL', stream), tonumber(keep)) + keep)
     end
 end
 

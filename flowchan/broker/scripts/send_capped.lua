@@ -1,13 +1,13 @@
--- With groups.lua before it.
+-- With keeping.lua before it.
 -- Stores a message unless its channel is full; nor one whose idempotency key was stored before.
 -- What counts is what waits: where groups work on the channel, what the one that is furthest behind has not
 -- acknowledged; where there is none, every entry, for nobody says what is done with.
 -- KEYS: the stream; the marker of the idempotency key, if there is one.
--- ARGV: three numbers with blanks between them: how many may wait, milliseconds to keep a new channel and the marker, for
---       which senders may look for what they have sent; then field, value, …
+-- ARGV: four numbers with blanks between them: how many may wait, milliseconds to keep the channel and the marker, for
+--       which senders may look for what they have sent, to keep the channel when its run has ended; then field, value, …
 -- Returns the entry's ID, of this send or of the first; or the error CHANNELFULL.
 local stream, marker = KEYS[1], KEYS[2]
-local most, keep, young = string.match(ARGV[1], '^(%d+) (%d+) (%d+)$')
+local most, keep, young, ended = string.match(ARGV[1], '^(%d+) (%d+) (%d+) (%d+)$')
 local before = marker and redis.call('GET', marker)
 if before then
     return before
@@ -51,9 +51,8 @@ if length >= tonumber(most) then
     redis.call('XTRIM', stream, 'MINID', string.format('%.0f-%.0f', ms, seq))
 end
 local entry = redis.call('XADD', stream, '*', unpack(ARGV, 2))
-if redis.call('PTTL', stream) < 0 then
-    redis.call('PEXPIRE', stream, keep)
-end
+local prefix, channel = string.match(stream, '^(.*:)([^:]*)$')
+keep_channel(stream, prefix .. '@run', tonumber(keep), tonumber(ended), channel)
 if marker then
     redis.call('SET', marker, entry, 'PX', keep)
 end
