@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from flowchan import receive_input, send_input
 from tests.faults.checker import Sender, Witness, hold
+from tests.faults.fault import Broken, Seen
 from tests.faults.surroundings import RUN
 from tests.support.streams import CHANNEL
 from tests.support.waiting import eventually_async
@@ -56,6 +57,18 @@ class Conversation:
         for witness in self.witnesses:
             hold(witness.values, [self.sender]).must_be_none(f"up to {self.number:,} sends: {witness.name}")
         hold(fresh.values, [greeter]).must_be_none(f"up to {self.number:,} sends: {fresh.name}")
+
+    def seen(self, counted: str, stored: int, met: Mapping[str, int]) -> Seen:
+        """What came of it, if each refusal was met and all went on soon; ``met`` says how often each was."""
+        if not all(met.values()):
+            raise Broken(counted, f"not met: {[code for code, times in met.items() if not times]}")
+        if self.slowest > BACK:
+            raise Broken(counted, f"it took {self.slowest:.1f} s to go on")
+        told = ", ".join(f"{code} {times:,}" for code, times in met.items())
+        return Seen(
+            f"{counted}, {stored:,} sends",
+            f"all stored once, in order; on again after ≤ {self.slowest:.1f} s; met: {told}",
+        )
 
     def _send(self, sender: Sender, number: int, run: str) -> asyncio.Task[None]:
         sender.sends(number)

@@ -19,7 +19,7 @@ import redis
 from flowchan import send_input
 from flowchan.errors import BrokerRefused
 from tests.faults.checker import hold
-from tests.faults.conversation import BACK, Conversation, conversation
+from tests.faults.conversation import Conversation, conversation
 from tests.faults.fault import Broken, Fault, Progress, Seen
 from tests.faults.surroundings import RUN, looking, own_server
 from tests.support.ports import free_ports
@@ -163,15 +163,7 @@ def refuses_and_goes_on(count: int, progress: Progress) -> Seen:
     hold(stored, [mine.sender]).must_be_none(counted)
     if left != 1:
         raise Broken(counted, f"{left} groups were left in the stream, one of them the user's")
-    if not all(met.values()):
-        raise Broken(counted, f"not met: {[code for code, times in met.items() if not times]}")
-    if mine.slowest > BACK:
-        raise Broken(counted, f"it took {mine.slowest:.1f} s to go on")
-    told = ", ".join(f"{code} {times:,}" for code, times in met.items())
-    return Seen(
-        f"{counted}, {len(stored):,} sends",
-        f"all stored once, in order; on again after ≤ {mine.slowest:.1f} s; met: {told}",
-    )
+    return mine.seen(counted, len(stored), met)
 
 
 def refuses_past_the_deadline(count: int, progress: Progress) -> Seen:
